@@ -1,0 +1,53 @@
+//! Time per fading sample and per noisy tensor: `cargo bench --bench fading`.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use splitwave::channel::{Impairment, Packets, ReceptionRecord, SumOfSinusoids, TxNormalisation, apply};
+use splitwave::kernel::Streams;
+
+/// The best of five rounds of `repeats` calls, in microseconds per call.
+fn microseconds(repeats: u32, mut call: impl FnMut(u32)) -> f64 {
+    (0..5)
+        .map(|_| {
+            let start = Instant::now();
+            (0..repeats).for_each(&mut call);
+            start.elapsed().as_secs_f64() * 1e6 / f64::from(repeats)
+        })
+        .fold(f64::INFINITY, f64::min)
+}
+
+fn main() {
+    let streams = Streams::new(1, 0);
+    for sinusoids in [8, 16, 32, 64] {
+        let link = SumOfSinusoids::new(&streams, 0, sinusoids).expect("a legal number of sinusoids");
+        let sample = microseconds(1_000_000, |i| {
+            black_box(link.envelope(black_box(f64::from(i) * 0.005)));
+        });
+        println!("fading, N = {sinusoids:2}: {sample:.3} us per sample");
+    }
+    let construction = microseconds(10_000, |link| {
+        let _ = black_box(SumOfSinusoids::new(&streams, link, 32));
+    });
+    println!("fading, N = 32: {construction:.2} us per link");
+
+    let mut packets = Packets::with_capacity(384);
+    for k in 0..384 {
+        packets.push(0.5 + f64::from(k % 7) * 0.2, k % 11 == 0);
+    }
+    for tx_normalisation in [TxNormalisation::None, TxNormalisation::PerRow] {
+        let impairment = Impairment { tx_normalisation, ..Impairment::default() };
+        let record = ReceptionRecord {
+            impairment,
+            noise_std: 0.5,
+            loss_probability: 0.0,
+            noise_key: 1,
+            packets: packets.clone(),
+        };
+        let mut tensor = vec![1.0f32; 64 * 128];
+        let time = microseconds(1_000, |_| {
+            black_box(apply(&record, &streams, &mut tensor, 128));
+        });
+        println!("reception, 64 x 128 values, {tx_normalisation:?}: {time:.1} us");
+    }
+}

@@ -1,0 +1,102 @@
+//! The command line: one file per command. The only floor that prints.
+
+mod failure;
+mod profile;
+mod progress;
+pub mod render;
+mod run;
+mod schema;
+mod table;
+mod validate;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::cli::failure::Failure;
+use crate::scenario::{BadScenario, LoadedScenario, SetArg};
+
+/// Simulates split LLM inference at the wireless edge.
+///
+/// Phones run the first layers of a language model, send the intermediate tensor
+/// over a fading channel, and an edge server finishes: scenario files in, CSV out.
+#[derive(Parser, Debug)]
+#[command(name = "splitwave", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run scenario files and write their results.
+    Run(run::RunArgs),
+    /// Check scenario files and the files they name; every problem at once.
+    Validate(validate::ValidateArgs),
+    /// Print the JSON Schema of the scenario file, for editors.
+    Schema(schema::SchemaArgs),
+    /// Measure the model's perplexity over split, loss and noise; writes a table for `quality.table`.
+    Profile(profile::ProfileArgs),
+}
+
+/// Runs the command line and gives the exit code: 0 done, 1 the run failed, 2 the
+/// input is wrong, 3 incomplete, 75 interrupted with work left.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Validate(args) => validate::validate(&args),
+        Command::Schema(args) => schema::schema(&args),
+        Command::Profile(args) => profile::profile(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// `--set key=value`, as several commands take it.
+#[derive(clap::Args, Debug, Clone, Default)]
+struct Sets {
+    /// Replace a value of the scenario: `--set duration_s=10`, `--set ue.phone.count=40`. May be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<SetArg>,
+}
+
+fn open(path: &PathBuf, sets: &Sets) -> Result<LoadedScenario, Box<BadScenario>> {
+    LoadedScenario::open(path, &sets.sets)
+}
+
+/// Whether messages on standard error may carry colours.
+fn in_colour() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Threads to use: as asked for, else all that the machine gives.
+fn threads(asked: Option<usize>) -> usize {
+    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+}
+
+/// Opens and assembles a scenario; prints warnings.
+fn assemble(
+    path: &PathBuf,
+    sets: &Sets,
+    library: &mut crate::run::inputs::Library,
+) -> Result<(LoadedScenario, crate::run::assembly::Assembly), Failure> {
+    let loaded = open(path, sets).map_err(|bad| Failure::scenario(&bad))?;
+    match crate::run::runner::assemble(&loaded, library) {
+        Ok(assembly) => {
+            let warnings = render::render_problems(&assembly.warnings, loaded.document.sources(), in_colour());
+            if !warnings.is_empty() {
+                eprint!("{warnings}");
+            }
+            Ok((loaded, assembly))
+        }
+        Err(problems) => {
+            let sources = loaded.document.sources().to_vec();
+            Err(Failure::scenario(&BadScenario { path: loaded.path, sources, problems }))
+        }
+    }
+}

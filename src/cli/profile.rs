@@ -1,0 +1,86 @@
+//! `splitwave profile`
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use indicatif::ProgressBar;
+
+use crate::cli::failure::Failure;
+use crate::cli::{Sets, assemble, threads};
+use crate::run::inputs::Library;
+use crate::run::profile::{ProfileGrid, profile as make};
+use crate::run::runner::evaluation_pool;
+use crate::run::signals::Interrupt;
+
+#[derive(clap::Args, Debug)]
+pub struct ProfileArgs {
+    /// Scenario file whose model, corpus, channel and radio are profiled (the first channel, if it has several).
+    #[arg(value_name = "SCENARIO.toml")]
+    scenario: PathBuf,
+    /// Folder for records.csv (a row per evaluation) and table.csv (a row per point, for `quality.table`).
+    #[arg(long, short)]
+    out: PathBuf,
+    #[command(flatten)]
+    sets: Sets,
+    /// Splits, comma-separated. Default: all of the model.
+    #[arg(long, value_delimiter = ',')]
+    splits: Option<Vec<u32>>,
+    /// Loss probabilities, comma-separated.
+    #[arg(long, value_delimiter = ',', default_value = "0,0.05,0.1,0.2,0.3")]
+    losses: Vec<f64>,
+    /// Standard deviations of the noise, comma-separated. Plays no part if digital.
+    #[arg(long, value_delimiter = ',', default_value = "0,0.5,1,1.5,2")]
+    noises: Vec<f64>,
+    /// Windows of the corpus per point.
+    #[arg(long, default_value_t = 32)]
+    windows: u32,
+    /// Repetitions of each window with other fading and noise.
+    #[arg(long, default_value_t = 1)]
+    draws: u32,
+    /// Tokens of a window. Default: the first group's `prompt_tokens`.
+    #[arg(long)]
+    tokens: Option<u32>,
+    /// Seed, instead of the scenario's.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Threads. Default: all cores. Does not change any result.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// No progress.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub fn profile(args: &ProfileArgs) -> Result<(), Failure> {
+    let (loaded, assembly) = assemble(&args.scenario, &args.sets, &mut Library::default())?;
+    let tokens = args.tokens.or_else(|| loaded.scenario.ue.first().map(|ue| ue.workload.prompt_tokens.bounds().1));
+    let digital = loaded.scenario.channel.tables()[0].reception == crate::channel::Reception::Digital;
+    let grid = ProfileGrid {
+        splits: args.splits.clone().unwrap_or_else(|| (1..=assembly.network.model_layers).collect()),
+        losses: args.losses.clone(),
+        noises: if digital { vec![0.0] } else { args.noises.clone() },
+        windows: args.windows,
+        draws: args.draws,
+        tokens: tokens.unwrap_or(64),
+    };
+    std::fs::create_dir_all(&args.out).map_err(|error| {
+        Failure::failed(&format!("{}: {error}", args.out.display()), "choose a folder that can be written with --out")
+    })?;
+    let interrupt = Interrupt::install()
+        .map_err(|error| Failure::failed(&format!("installing signal handlers: {error}"), "please report this"))?;
+    let pool = evaluation_pool(threads(args.threads)).map_err(|error| Failure::from(&error))?;
+    let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new(grid.evaluations()) };
+    let seed = args.seed.unwrap_or(loaded.scenario.seed);
+    let made = make(&assembly, &grid, seed, &pool, &args.out, &mut |done| {
+        bar.set_position(done);
+        if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    bar.finish_and_clear();
+    let seals = made.map_err(|error| Failure::from(&error))?;
+    if !args.quiet {
+        for seal in seals {
+            println!("{}: {} rows", args.out.join(&seal.name).display(), seal.rows);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Progress: bars on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::network::simulation::Progress;
+use crate::run::runner::{Job, RunError, RunOutcome};
+
+/// Distance of plain lines of one run, so that a log stays short.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+/// More bars than this don't help anyone.
+const MOST_BARS: usize = 8;
+
+/// Shows how runs are doing.
+pub struct Display {
+    bars: Option<MultiProgress>,
+    runs: Vec<Run>,
+    quiet: bool,
+}
+
+struct Run {
+    label: String,
+    /// Simulated time at which arrivals end \[s\].
+    duration_s: f64,
+    bar: Option<ProgressBar>,
+    begun: Option<Instant>,
+    last_line: Option<Instant>,
+}
+
+impl Display {
+    /// For these jobs; `quiet` shows nothing.
+    pub fn new(jobs: &[Job], quiet: bool) -> Self {
+        let terminal = !quiet && std::io::stderr().is_terminal();
+        let label = |job: &Job| {
+            let scenario = &job.assembly.scenario;
+            format!("{} #{}", scenario.name, job.replication)
+        };
+        let runs = jobs
+            .iter()
+            .map(|job| Run {
+                label: label(job),
+                duration_s: job.assembly.network.duration.as_secs_f64(),
+                bar: None,
+                begun: None,
+                last_line: None,
+            })
+            .collect();
+        let bars = terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8)));
+        Self { bars, runs, quiet }
+    }
+
+    /// A run goes on.
+    pub fn progress(&mut self, job: usize, progress: &Progress) {
+        let shown = self.runs.iter().filter(|run| run.bar.is_some()).count();
+        let Some(run) = self.runs.get_mut(job) else { return };
+        let now = now();
+        let begun = *run.begun.get_or_insert(now);
+        let elapsed = now.duration_since(begun).as_secs_f64();
+        let events_per_s = progress.events as f64 / elapsed.max(1e-3);
+        let simulated = progress.now.as_secs_f64();
+        if let Some(bars) = &self.bars {
+            if run.bar.is_none() && shown < MOST_BARS {
+                let bar = ProgressBar::new((run.duration_s * 1e3) as u64);
+                let style = ProgressStyle::with_template("{prefix:24!} [{bar:24}] {msg} ETA {eta}");
+                bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+                bar.set_prefix(run.label.clone());
+                run.bar = Some(bars.add(bar));
+            }
+            if let Some(bar) = &run.bar {
+                bar.set_position((simulated * 1e3) as u64);
+                bar.set_message(format!(
+                    "{simulated:.1}/{:.1} s, {} requests, {:.2} M events/s",
+                    run.duration_s,
+                    progress.arrived,
+                    events_per_s / 1e6
+                ));
+            }
+            return;
+        }
+        if self.quiet || now.duration_since(run.last_line.unwrap_or(begun)) < LINE_EVERY {
+            return;
+        }
+        run.last_line = Some(now);
+        let share = (simulated / run.duration_s).clamp(1e-6, 1.0);
+        eprintln!(
+            "{}: {simulated:.1} of {:.1} simulated s, {} requests, {:.2} M events/s, about {:.0} s left",
+            run.label,
+            run.duration_s,
+            progress.arrived,
+            events_per_s / 1e6,
+            elapsed * (1.0 - share) / share
+        );
+    }
+
+    /// A run has ended.
+    pub fn ended(&mut self, job: usize, result: Result<&RunOutcome, &RunError>) {
+        let Some(run) = self.runs.get_mut(job) else { return };
+        if let Some(bar) = run.bar.take() {
+            bar.finish_and_clear();
+        }
+        if self.quiet {
+            return;
+        }
+        let line = match result {
+            Ok(RunOutcome::Finished(done)) => {
+                format!("{}: done in {:.1} s: {}", run.label, done.wall_s, done.path.display())
+            }
+            Ok(RunOutcome::Skipped { path }) => {
+                format!("{}: already there, skipped (--force runs it again): {}", run.label, path.display())
+            }
+            Err(_) => return,
+        };
+        match &self.bars {
+            Some(bars) => {
+                let _ = bars.println(line);
+            }
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Removes the bars.
+    pub fn close(&mut self) {
+        if let Some(bars) = &self.bars {
+            let _ = bars.clear();
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // the wall clock is for the person who waits; no result reads it
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,40 @@
+//! `splitwave validate`
+
+use std::path::PathBuf;
+
+use crate::cli::failure::Failure;
+use crate::cli::{Sets, assemble};
+use crate::run::inputs::Library;
+
+#[derive(clap::Args, Debug)]
+pub struct ValidateArgs {
+    /// Scenario files.
+    #[arg(required = true, value_name = "SCENARIO.toml")]
+    scenarios: Vec<PathBuf>,
+    #[command(flatten)]
+    sets: Sets,
+}
+
+pub fn validate(args: &ValidateArgs) -> Result<(), Failure> {
+    let mut library = Library::default();
+    let mut failures = Vec::new();
+    for path in &args.scenarios {
+        match assemble(path, &args.sets, &mut library) {
+            Ok((loaded, assembly)) => {
+                let network = &assembly.network;
+                let ues: u64 = network.groups.iter().map(|group| u64::from(group.count)).sum();
+                println!(
+                    "{}: valid: scenario {}, {ues} UEs in {} groups, {} simulated s, {} replications, model of {} layers",
+                    path.display(),
+                    loaded.scenario.name,
+                    network.groups.len(),
+                    network.duration,
+                    loaded.scenario.replications,
+                    network.model_layers,
+                );
+            }
+            Err(failure) => failures.push(failure),
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Failure::join(failures)) }
+}

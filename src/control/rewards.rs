@@ -1,0 +1,98 @@
+//! Rewards of a step of the decision process.
+
+use crate::network::ports::{Quality, Reward, RewardInput};
+
+/// How many times the clean PPL a failed request counts, unless `ppl_cap` says otherwise.
+const DEFAULT_CAP: f64 = 10.0;
+
+/// A reward's formula with its constants.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RewardFunction {
+    /// [Chen25] eq. (8): `r = -(PPL + λ·C_UE(p)/C_UE(L))`, PPL clipped at a cap. A
+    /// failed request counts the cap and the work really done.
+    Chen25Eq8 {
+        /// λ.
+        lambda: f64,
+        /// The cap; `None` for 10 times the clean PPL of the same window.
+        ppl_cap: Option<f64>,
+    },
+    /// What the paper's published code uses:
+    /// `r = a·(PPL_0 - PPL)/PPL_0 + b·(p_max - p)/p_max`, the gain clipped at -1.
+    RelativeGain {
+        /// a.
+        a: f64,
+        /// b.
+        b: f64,
+        /// p_max.
+        p_max: u32,
+        /// Largest PPL that counts, as in eq. (8).
+        ppl_cap: Option<f64>,
+    },
+}
+
+/// `PPL`, at most the cap; the cap itself for a request that failed. `None`
+/// where neither is known.
+fn capped_ppl(quality: &Quality, ppl_cap: Option<f64>) -> Option<f64> {
+    let cap = ppl_cap.or_else(|| quality.ppl_clean.map(|clean| DEFAULT_CAP * clean));
+    match (quality.ppl, cap) {
+        (Some(ppl), Some(cap)) => Some(ppl.min(cap)),
+        (ppl, cap) => ppl.or(cap),
+    }
+}
+
+/// `(PPL_0 - PPL)/PPL_0`, at least -1; -1 for a request that failed.
+fn relative_gain(quality: &Quality, ppl_cap: Option<f64>) -> Option<f64> {
+    let gain = match (quality.relative_gain, quality.ppl_clean) {
+        (Some(gain), _) => gain,
+        (None, Some(clean)) => (clean - capped_ppl(quality, ppl_cap)?) / clean,
+        // Sources that know gains only: nothing arrived.
+        (None, None) => -1.0,
+    };
+    Some(gain.max(-1.0))
+}
+
+impl Reward for RewardFunction {
+    fn reward(&self, input: &RewardInput) -> Option<f64> {
+        let quality = input.quality.as_ref()?;
+        match *self {
+            Self::Chen25Eq8 { lambda, ppl_cap } => {
+                Some(-(capped_ppl(quality, ppl_cap)? + lambda * input.ue_cost_share))
+            }
+            Self::RelativeGain { a, b, p_max, ppl_cap } => {
+                let p_max = f64::from(p_max);
+                Some(a * relative_gain(quality, ppl_cap)? + b * (p_max - f64::from(input.split)) / p_max)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(ppl: Option<f64>, ppl_clean: Option<f64>) -> RewardInput {
+        let quality = Quality { ppl, ppl_clean, ..Quality::default() };
+        RewardInput { quality: Some(quality), split: 4, ue_cost_share: 0.25 }
+    }
+
+    #[test]
+    fn eq8_adds_weighted_work_and_caps_the_ppl() {
+        let reward = RewardFunction::Chen25Eq8 { lambda: 20.0, ppl_cap: None };
+        assert_eq!(reward.reward(&input(Some(40.0), Some(30.0))), Some(-45.0));
+        assert_eq!(reward.reward(&input(Some(2048.0), Some(30.0))), Some(-305.0));
+        assert_eq!(reward.reward(&input(None, Some(30.0))), Some(-305.0));
+        let capped = RewardFunction::Chen25Eq8 { lambda: 20.0, ppl_cap: Some(100.0) };
+        assert_eq!(capped.reward(&input(None, None)), Some(-105.0));
+        assert_eq!(reward.reward(&RewardInput { quality: None, split: 1, ue_cost_share: 0.0 }), None);
+    }
+
+    #[test]
+    fn relative_gain_rewards_quality_and_an_early_split() {
+        let reward = RewardFunction::RelativeGain { a: 10.0, b: 1.0, p_max: 10, ppl_cap: None };
+        // 10 · (30 - 33)/30 + (10 - 4)/10
+        let value = reward.reward(&input(Some(33.0), Some(30.0))).unwrap();
+        assert!((value - (-1.0 + 0.6)).abs() < 1e-12);
+        assert_eq!(reward.reward(&input(Some(2048.0), Some(30.0))), Some(-10.0 + 0.6));
+        assert_eq!(reward.reward(&input(None, Some(30.0))), Some(-10.0 + 0.6));
+    }
+}

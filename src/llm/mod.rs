@@ -1,0 +1,85 @@
+//! The language model: a LLaMA decoder that runs in any range of layers, so that
+//! whatever a channel does to the tensor between two layers is felt by the rest of
+//! the real model.
+//!
+//! # A guided tour
+//!
+//! ```text
+//!  text ─ tokenizer ─ corpus ─ window of S tokens
+//!                                   │ embed                 decoder (model.rs)
+//!                                   ▼
+//!                             hidden [S × d] ── layers 0..p   block.rs
+//!                                   │                            ├ elementwise.rs  norms, softmax, SwiGLU
+//!                             the channel changes rows           ├ rotary.rs       positions
+//!                                   │                            └ linear.rs       matrix products (candle)
+//!                                   ▼
+//!                             hidden [S × d] ── layers p..L, final norm, head
+//!                                   │
+//!                                   ▼
+//!                             logits [S × V] ── perplexity.rs: Σ -ln P, PPL = exp(Σ/N)
+//! ```
+//!
+//! - **Loading** ([`LoadedModel`], `config.rs`, `weights.rs`, `tokenizer.rs`): a
+//!   Hugging Face directory, or the model compiled into the program
+//!   ([`BUILTIN`]). Everything is checked; what isn't supported is refused by name.
+//! - **Running** ([`Decoder`], [`Hidden`]): `run(run(h, 0..p), p..L)` has the bits of
+//!   `run(h, 0..L)`. A decoder is immutable and shared between threads; its results
+//!   don't depend on the thread or pool that asks. It starts no threads of its own
+//!   when `RAYON_NUM_THREADS` and `CANDLE_NUM_THREADS` are 1, as the program sets them.
+//! - **Scoring** ([`Nll`], [`TeacherForced`]): eq. (6) in double precision.
+//! - **Prompts** ([`Corpus`]): any UTF-8 text, by windows of tokens or by sentences.
+//! - **Costs** ([`CostModel`], [`Geometry`]): FLOP, bytes and payload of a split, for
+//!   the model that runs or for a larger one that it stands for.
+//!
+//! Layers are counted from 0 in ranges; a split `p` is the number of layers in
+//! front of the channel, 1 ≤ p ≤ L (0 sends the embedding).
+//!
+//! ```
+//! use splitwave::llm::{BUILTIN, Corpus, LoadedModel, Segmentation};
+//!
+//! let model = LoadedModel::builtin()?;
+//! let decoder = &model.decoder;
+//! let corpus = Corpus::open(BUILTIN, &model.tokenizer, decoder.config().vocab, Segmentation::Tokens)?;
+//! let window = corpus.window(0, 64)?;
+//!
+//! let clean = decoder.window_nll(window)?;
+//! // Split behind layer 4; the channel loses row 10.
+//! let width = decoder.config().d_model;
+//! let lossy = decoder.split_nll(window, 4, |hidden| hidden.values_mut()[10 * width..11 * width].fill(0.0))?;
+//! assert!(lossy.perplexity() > clean.perplexity());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod block;
+mod builtin;
+mod config;
+mod corpus;
+mod cost;
+mod elementwise;
+mod error;
+mod exponential;
+mod geometry;
+mod hidden;
+mod linear;
+mod loaded;
+mod model;
+mod perplexity;
+mod rotary;
+mod tokenizer;
+mod weights;
+
+pub use builtin::NAME as BUILTIN;
+pub use config::{ConfigError, ConfigProblem, LlamaConfig};
+pub use corpus::{Corpus, CorpusError, SHORTEST_SENTENCE, Segmentation};
+pub use cost::{
+    CostModel, FlopCount, chen25_first_layer_flop, chen25_further_layer_flop, decode_layer_flop, head_flop,
+    head_weight_bytes, layer_kv_bytes, layer_weight_bytes, prefill_layer_flop,
+};
+pub use error::{DecoderError, LoadError};
+pub use geometry::{Geometry, scale_split};
+pub use hidden::{Hidden, HiddenShapeError};
+pub use loaded::LoadedModel;
+pub use model::Decoder;
+pub use perplexity::{Nll, TeacherForced, negative_log_likelihood};
+pub use tokenizer::{Tokenizer, TokenizerError};
+pub use weights::{WeightsError, WeightsProblem};

@@ -1,0 +1,75 @@
+//! Text to token ids and back, by a Hugging Face `tokenizer.json`.
+
+/// A `tokenizer.json` that cannot be used, or a text that it cannot encode.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenizerError {
+    /// The file is no tokenizer.
+    #[error("{file}: is not a Hugging Face tokenizer.json: {reason}")]
+    Malformed {
+        /// The file, as the user named it.
+        file: String,
+        /// The parser's finding.
+        reason: String,
+    },
+    /// A text cannot be turned into tokens, or tokens into text.
+    #[error("{file}: the tokenizer failed: {reason}")]
+    Failed {
+        /// The tokenizer's file.
+        file: String,
+        /// Its finding.
+        reason: String,
+    },
+}
+
+/// A tokenizer; special tokens are left to the caller.
+#[derive(Debug)]
+pub struct Tokenizer {
+    file: String,
+    inner: tokenizers::Tokenizer,
+    content_hash: String,
+}
+
+impl Tokenizer {
+    /// Reads the bytes of a `tokenizer.json`; `file` names it in errors.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Malformed`] if they are none.
+    pub fn from_json(file: &str, bytes: &[u8]) -> Result<Self, TokenizerError> {
+        let malformed = |reason: String| TokenizerError::Malformed { file: file.to_owned(), reason };
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| malformed(e.to_string()))?;
+        // Left-overs of training runs; a corpus must come out whole and unpadded.
+        inner.with_truncation(None).map_err(|e| malformed(e.to_string()))?;
+        inner.with_padding(None);
+        Ok(Self { file: file.to_owned(), inner, content_hash: blake3::hash(bytes).to_hex().to_string() })
+    }
+
+    /// The token ids of `text`, without special tokens.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Failed`] if the tokenizer has no token for some character.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        match self.inner.encode_fast(text, false) {
+            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+            Err(error) => Err(TokenizerError::Failed { file: self.file.clone(), reason: error.to_string() }),
+        }
+    }
+
+    /// The text of token ids, without special tokens; unknown ids are left out.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Failed`] if the tokenizer's decoder fails.
+    pub fn decode(&self, tokens: &[u32]) -> Result<String, TokenizerError> {
+        let failed = |e: tokenizers::Error| TokenizerError::Failed { file: self.file.clone(), reason: e.to_string() };
+        self.inner.decode(tokens, true).map_err(failed)
+    }
+
+    /// Number of tokens it knows, special ones included.
+    pub fn vocab(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// BLAKE3 hash of the file's bytes, in hexadecimal.
+    pub fn content_hash(&self) -> &str {
+        &self.content_hash
+    }
+}

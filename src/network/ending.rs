@@ -1,0 +1,221 @@
+//! How requests end: the way back, deadlines, the drain limit, and their rows.
+
+use crate::network::costs::{all_layers_flop, result_bits};
+use crate::network::event::Event;
+use crate::network::ledger::Ended;
+use crate::network::ports::{Delivery, QualityRequest, ServiceMode};
+use crate::network::request::{
+    DOWNLINK, EDGE_COMPUTE, EDGE_WAIT, Phase, Request, RequestId, UE_COMPUTE, UE_WAIT, UPLINK_AIR, UPLINK_WAIT,
+};
+use crate::network::rows::{Outcome, RequestRow};
+use crate::network::simulation::{Simulation, SimulationError};
+use crate::network::spec::Discipline;
+use crate::units::SimTime;
+
+impl<'p> Simulation<'p> {
+    /// Sends the result back.
+    pub(super) fn return_result(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        let downlink = self.spec.downlink;
+        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        let bits = result_bits(self.spec, request.output_tokens);
+        let time = SimTime::from_secs_saturating(downlink.latency_s + bits as f64 / downlink.rate_bps);
+        request.phase = Phase::Downlink;
+        request.since = now;
+        if time == SimTime::ZERO {
+            return self.on_downlink_done(now, id);
+        }
+        self.schedule_phase_end(now + time, Event::DownlinkDone { request: id }, id);
+        Ok(())
+    }
+
+    pub(super) fn on_downlink_done(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        request.pending = None;
+        request.spend(DOWNLINK, now - request.since);
+        self.end_by_id(now, id, Outcome::Completed)
+    }
+
+    pub(super) fn on_deadline(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        request.deadline = None;
+        let (phase, ue) = (request.phase, request.ue);
+        self.abandon(now, id);
+        self.end_by_id(now, id, Outcome::Timeout)?;
+        match phase {
+            Phase::UeCompute => self.serve_ue(now, ue),
+            Phase::EdgeCompute => self.serve_edge(now),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a request out of wherever it is, and books the time and the work
+    /// spent there so far.
+    fn abandon(&mut self, now: SimTime, id: RequestId) {
+        let Some(request) = self.world.requests.get_mut(id) else { return };
+        if let Some(ticket) = request.pending.take() {
+            self.calendar.cancel(ticket);
+        }
+        let elapsed = now.saturating_sub(request.since);
+        match request.phase {
+            Phase::UeQueue => {
+                request.spend(UE_WAIT, elapsed);
+                self.world.ues[request.ue as usize].waiting -= 1;
+                self.world.ue_waiting -= 1;
+            }
+            Phase::UeCompute => {
+                request.spend(UE_COMPUTE, elapsed);
+                request.ue_done = share(elapsed, request.ue_time);
+                self.world.ues[request.ue as usize].serving = None;
+            }
+            Phase::Uplink { flow } => {
+                let on_air = self.world.uplink.cancel(now, flow).unwrap_or(SimTime::ZERO).min(elapsed);
+                request.spend(UPLINK_AIR, on_air);
+                request.spend(UPLINK_WAIT, elapsed - on_air);
+                self.reschedule_uplink();
+            }
+            Phase::Backoff => request.spend(UPLINK_WAIT, elapsed),
+            Phase::EdgeQueue => {
+                request.spend(EDGE_WAIT, elapsed);
+                self.world.edge.waiting -= 1;
+            }
+            Phase::EdgeCompute => {
+                request.spend(EDGE_COMPUTE, elapsed);
+                if let Discipline::Fifo { .. } = self.spec.edge.discipline {
+                    request.edge_done = share(elapsed, request.edge_time);
+                    self.world.edge.in_service -= 1;
+                } else {
+                    // A batch runs on without looking back.
+                    request.edge_done = 1.0;
+                }
+            }
+            Phase::EdgeShared { flow } => {
+                let served = self.world.edge.shared.cancel(now, flow).unwrap_or(SimTime::ZERO).min(elapsed);
+                request.spend(EDGE_COMPUTE, served);
+                request.spend(EDGE_WAIT, elapsed - served);
+                request.edge_done = share(served, request.edge_time);
+                self.world.edge.in_service -= 1;
+                self.reschedule_edge();
+            }
+            Phase::Downlink => request.spend(DOWNLINK, elapsed),
+        }
+    }
+
+    /// Ends everything that is still under way at the drain limit.
+    pub(super) fn end_unfinished(&mut self, horizon: SimTime) -> Result<(), SimulationError> {
+        self.closed = true;
+        for id in self.world.requests.ids() {
+            self.abandon(horizon, id);
+            self.end_by_id(horizon, id, Outcome::Unfinished)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_by_id(&mut self, now: SimTime, id: RequestId, outcome: Outcome) -> Result<(), SimulationError> {
+        match self.world.requests.remove(id) {
+            Some(request) => self.end(now, request, outcome),
+            None => Ok(()),
+        }
+    }
+
+    /// Turns a request that has ended into its row.
+    pub(super) fn end(&mut self, now: SimTime, mut request: Request, outcome: Outcome) -> Result<(), SimulationError> {
+        if let Some(ticket) = request.deadline.take() {
+            self.calendar.cancel(ticket);
+        }
+        self.progress.ended += 1;
+        let group = &self.spec.groups[self.world.ues[request.ue as usize].group as usize];
+        if group.workload.is_closed_loop() {
+            self.schedule_arrival(request.ue, now);
+        }
+        let row = self.row(now, &request, outcome);
+        let delivery = match outcome {
+            Outcome::Completed => Some(request.crossing.take().map_or(Delivery::Direct, Delivery::Tensor)),
+            Outcome::Outage => Some(Delivery::Nothing),
+            // A reward needs to know what a failed request has missed.
+            Outcome::Timeout if request.decided.is_some() => Some(Delivery::Late),
+            Outcome::Timeout | Outcome::Dropped | Outcome::Unfinished => None,
+        };
+        let ticket = match (delivery, request.conditions, self.ports.quality.name()) {
+            (Some(delivery), Some(conditions), Some(_)) => Some(self.ports.quality.submit(QualityRequest {
+                window: request.window,
+                prompt_tokens: request.prompt_tokens,
+                delivery,
+                conditions,
+            })),
+            _ => None,
+        };
+        let all_layers = all_layers_flop(self.spec, request.prompt_tokens);
+        let ended = Ended {
+            ue_cost_share: request.ue_work.flop * request.ue_done / all_layers,
+            row,
+            ticket,
+            step: request.decided.map(|decided| decided.step),
+        };
+        self.keep(ended)
+    }
+
+    fn row(&self, now: SimTime, request: &Request, outcome: Outcome) -> RequestRow<'p> {
+        let spec: &'p crate::network::spec::NetworkSpec = self.spec;
+        let ue = &self.world.ues[request.ue as usize];
+        let group = &spec.groups[ue.group as usize];
+        let digital = spec.channels[group.channel].reception == crate::channel::Reception::Digital;
+        let crosses = spec.mode != ServiceMode::DeviceOnly;
+        let conditions = request.conditions.filter(|_| crosses);
+        let tensor = spec.mode == ServiceMode::Split;
+        let log = request.uplink.as_ref().filter(|log| log.packets_sent > 0);
+        let elapsed = now - request.arrival;
+        let completed = outcome == Outcome::Completed;
+        let served = request.conditions.is_some();
+        let on_air = request.spent[UPLINK_AIR];
+        RequestRow {
+            request_id: request.number,
+            ue_id: request.ue,
+            group: &group.name,
+            cell_id: 0,
+            episode: request.episode,
+            window: request.window,
+            arrival_s: request.arrival,
+            split: request.decided.map(|decided| decided.split),
+            prompt_tokens: request.prompt_tokens,
+            output_tokens: request.output_tokens,
+            noise_std: conditions.filter(|_| tensor && !digital).map(|c| c.noise_std),
+            rayleigh_scale: conditions.map(|c| c.rayleigh_scale),
+            loss_probability: conditions.map(|c| c.loss_probability),
+            activation_snr_db: None,
+            mean_gain: log.map(|log| log.gain_sum / f64::from(log.packets_sent)),
+            packets_sent: log.map(|log| log.packets_sent),
+            packets_lost: log.map(|log| log.packets_lost),
+            rows_lost: log.and_then(|log| log.rows_lost),
+            loss_bursts: log.map(|log| log.loss_bursts),
+            uplink_bits: log.and_then(|log| log.bits),
+            ue_wait_s: request.spent[UE_WAIT],
+            ue_compute_s: request.spent[UE_COMPUTE],
+            uplink_wait_s: request.spent[UPLINK_WAIT],
+            uplink_air_s: on_air,
+            edge_wait_s: request.spent[EDGE_WAIT],
+            edge_compute_s: request.spent[EDGE_COMPUTE],
+            downlink_s: request.spent[DOWNLINK],
+            ttft_s: completed.then_some(elapsed),
+            tpot_s: None,
+            e2e_s: completed.then_some(elapsed),
+            deadline_met: group.deadline.filter(|_| outcome != Outcome::Unfinished).map(|_| completed),
+            ue_flop: served.then_some(request.ue_work.flop * request.ue_done),
+            edge_flop: served.then_some(request.edge_work.flop * request.edge_done),
+            ue_energy_j: request.spent[UE_COMPUTE].map(|time| group.processor.energy(time)),
+            tx_energy_j: on_air.map(|time| group.tx_power_w * time.as_secs_f64()),
+            nll_sum: None,
+            tokens_scored: None,
+            ppl_clean: None,
+            ppl: None,
+            quality_source: None,
+            reward: None,
+            outcome,
+        }
+    }
+}
+
+/// `part / whole`, 1 for an empty whole.
+fn share(part: SimTime, whole: SimTime) -> f64 {
+    if whole == SimTime::ZERO { 1.0 } else { (part.as_nanos() as f64 / whole.as_nanos() as f64).min(1.0) }
+}

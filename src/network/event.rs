@@ -1,0 +1,77 @@
+//! The events of the network and the order of those that fall on one instant.
+
+use crate::network::request::RequestId;
+
+/// What happens. At most 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A request arrives at a UE.
+    Arrival {
+        /// The UE.
+        ue: u32,
+    },
+    /// A UE has computed its part.
+    UeDone {
+        /// The request.
+        request: RequestId,
+    },
+    /// A flow leaves the shared uplink.
+    UplinkDeparture,
+    /// Lost packets of token ids are sent again.
+    Retransmit {
+        /// The request.
+        request: RequestId,
+    },
+    /// A server of the edge has finished.
+    EdgeDone {
+        /// The request.
+        request: RequestId,
+    },
+    /// A job leaves the processor-sharing edge.
+    EdgeDeparture,
+    /// The edge's batch has finished.
+    BatchDone,
+    /// The first request of the queue has waited long enough for a batch.
+    BatchTimer,
+    /// The result is at the client.
+    DownlinkDone {
+        /// The request.
+        request: RequestId,
+    },
+    /// A request's deadline passes.
+    Deadline {
+        /// The request.
+        request: RequestId,
+    },
+    /// The state is sampled.
+    Sample,
+}
+
+impl Event {
+    /// The class that orders events of one instant: what ends comes before what
+    /// begins, so a result on the deadline is in time, a departing request makes
+    /// room for an arriving one, and a sample sees the state after both.
+    pub fn class(&self) -> u8 {
+        match self {
+            Self::DownlinkDone { .. } => 0,
+            Self::EdgeDone { .. } | Self::EdgeDeparture | Self::BatchDone => 1,
+            Self::UplinkDeparture => 2,
+            Self::UeDone { .. } => 3,
+            Self::Deadline { .. } => 4,
+            Self::Retransmit { .. } => 5,
+            Self::Arrival { .. } => 6,
+            Self::BatchTimer => 7,
+            Self::Sample => 8,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_small() {
+        assert!(size_of::<Event>() <= 16);
+    }
+}

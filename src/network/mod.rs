@@ -1,0 +1,30 @@
+//! The network: UEs, one shared uplink, one edge, and the requests that pass
+//! through them.
+//!
+//! One request, in the order of the files: [`workload`] lets it arrive; `ue.rs`
+//! queues it, freezes its channel conditions, asks the controller and runs
+//! layers 1..p; `uplink.rs` sends the tensor and collects what became of each
+//! packet; `edge.rs` queues it again and runs the rest; `ending.rs` returns the
+//! result and writes its row; `ledger.rs` lets the row wait for its quality and
+//! the decision for its reward.
+//!
+//! [`simulation`] is the event loop, [`event`] the table of events, [`world`] the
+//! state, [`spec`] what defines a network, [`ports`] what it asks of others, and
+//! [`rows`] what it gives.
+
+pub mod compute;
+pub mod costs;
+mod edge;
+mod ending;
+pub mod event;
+mod ledger;
+mod load;
+pub mod ports;
+pub mod request;
+pub mod rows;
+pub mod simulation;
+pub mod spec;
+mod ue;
+mod uplink;
+pub mod workload;
+pub mod world;

@@ -1,0 +1,261 @@
+//! Requests under way, in a generational slab.
+
+use crate::kernel::{FlowId, Ticket};
+use crate::network::compute::Work;
+use crate::network::ports::{Conditions, Crossing, Prompt};
+use crate::units::SimTime;
+
+/// Names a request under way. A stale name (the request has ended) finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId {
+    slot: u32,
+    generation: u32,
+}
+
+/// Where a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waits for the UE's processor.
+    UeQueue,
+    /// Computes on the UE.
+    UeCompute,
+    /// Is sent.
+    Uplink {
+        /// Its place on the shared uplink.
+        flow: FlowId,
+    },
+    /// Waits to send lost packets again.
+    Backoff,
+    /// Waits for the edge's processor.
+    EdgeQueue,
+    /// Computes on the edge, on its own server or in a batch.
+    EdgeCompute,
+    /// Computes on the processor-sharing edge.
+    EdgeShared {
+        /// Its place at the edge.
+        flow: FlowId,
+    },
+    /// Returns.
+    Downlink,
+}
+
+/// What a decision fixed.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided {
+    /// Step of the run.
+    pub step: u64,
+    /// Split that the request runs with.
+    pub split: u32,
+}
+
+/// What happened on the uplink.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UplinkLog {
+    /// Packets sent, retransmissions included.
+    pub packets_sent: u32,
+    /// Packets lost.
+    pub packets_lost: u32,
+    /// Runs of consecutive lost packets.
+    pub loss_bursts: u32,
+    /// Sum of the gains at the packets' midpoints.
+    pub gain_sum: f64,
+    /// Bits sent; `None` if analog.
+    pub bits: Option<u64>,
+    /// Packets still to be sent; less than K only for retransmitted token ids.
+    pub pending_packets: u32,
+    /// Airtime of all packets.
+    pub airtime: SimTime,
+    /// Packets K of the payload.
+    pub packets: u32,
+    /// Bits of all packets.
+    pub payload_bits: u64,
+    /// Transmissions so far.
+    pub transmissions: u32,
+    /// Rows of the tensor that miss an element.
+    pub rows_lost: Option<u32>,
+}
+
+impl UplinkLog {
+    /// The part of `whole` (airtime or bits of all packets) that the pending packets take.
+    pub fn pending_share(&self, whole: u64) -> u64 {
+        let (pending, packets) = (u128::from(self.pending_packets), u128::from(self.packets.max(1)));
+        (u128::from(whole) * pending / packets) as u64
+    }
+}
+
+/// A request under way.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Number in order of arrival.
+    pub number: u64,
+    /// UE.
+    pub ue: u32,
+    /// Number of the UE's request: the index of its draws.
+    pub ue_request: u64,
+    /// Corpus window.
+    pub window: Option<u32>,
+    /// Prompt tokens S.
+    pub prompt_tokens: u32,
+    /// Tokens asked for.
+    pub output_tokens: u32,
+    /// Arrival at the UE.
+    pub arrival: SimTime,
+    /// Where it is, since when.
+    pub phase: Phase,
+    /// Start of the phase.
+    pub since: SimTime,
+    /// Conditions, frozen at the start of service.
+    pub conditions: Option<Conditions>,
+    /// The decision, in split mode.
+    pub decided: Option<Decided>,
+    /// Work on the UE.
+    pub ue_work: Work,
+    /// Work on the edge.
+    pub edge_work: Work,
+    /// Solo time of the edge work.
+    pub edge_time: SimTime,
+    /// Solo time of the UE work.
+    pub ue_time: SimTime,
+    /// Share of the UE work really done.
+    pub ue_done: f64,
+    /// Share of the edge work really done.
+    pub edge_done: f64,
+    /// Episode of the UE when service began.
+    pub episode: Option<u32>,
+    /// Time spent: waiting for the UE, computing there, waiting on the uplink, on
+    /// the air, waiting at the edge, computing there, on the way back. `None`: not reached.
+    pub spent: [Option<SimTime>; 7],
+    /// What happened on the uplink.
+    pub uplink: Option<UplinkLog>,
+    /// The tensor's crossing, for the quality source.
+    pub crossing: Option<Box<Crossing>>,
+    /// The event that ends the present phase, if it may have to be cancelled.
+    pub pending: Option<Ticket>,
+    /// The deadline's event.
+    pub deadline: Option<Ticket>,
+}
+
+/// Index into [`Request::spent`]: waiting for the UE.
+pub const UE_WAIT: usize = 0;
+/// Computing on the UE.
+pub const UE_COMPUTE: usize = 1;
+/// Waiting on the uplink.
+pub const UPLINK_WAIT: usize = 2;
+/// On the air.
+pub const UPLINK_AIR: usize = 3;
+/// Waiting at the edge.
+pub const EDGE_WAIT: usize = 4;
+/// Computing on the edge.
+pub const EDGE_COMPUTE: usize = 5;
+/// On the way back.
+pub const DOWNLINK: usize = 6;
+
+impl Request {
+    /// A request that arrives now.
+    pub fn new(number: u64, ue: u32, ue_request: u64, prompt: Prompt, output_tokens: u32, now: SimTime) -> Self {
+        Self {
+            number,
+            ue,
+            ue_request,
+            window: prompt.window,
+            prompt_tokens: prompt.tokens,
+            output_tokens,
+            arrival: now,
+            phase: Phase::UeQueue,
+            since: now,
+            conditions: None,
+            decided: None,
+            ue_work: Work::default(),
+            edge_work: Work::default(),
+            edge_time: SimTime::ZERO,
+            ue_time: SimTime::ZERO,
+            ue_done: 0.0,
+            edge_done: 0.0,
+            episode: None,
+            spent: [None; 7],
+            uplink: None,
+            crossing: None,
+            pending: None,
+            deadline: None,
+        }
+    }
+
+    /// Adds `time` to a phase.
+    pub fn spend(&mut self, phase: usize, time: SimTime) {
+        let so_far = self.spent[phase].unwrap_or(SimTime::ZERO);
+        self.spent[phase] = Some(so_far + time);
+    }
+}
+
+/// The requests under way. Slots are reused; names of ended requests go stale.
+#[derive(Debug, Default)]
+pub struct Requests {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    request: Option<Request>,
+}
+
+impl Requests {
+    /// Takes in a request.
+    pub fn insert(&mut self, request: Request) -> RequestId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, request: None });
+            (self.slots.len() - 1) as u32
+        });
+        let entry = &mut self.slots[slot as usize];
+        entry.request = Some(request);
+        RequestId { slot, generation: entry.generation }
+    }
+
+    /// The request of that name, if it is under way.
+    pub fn get(&self, id: RequestId) -> Option<&Request> {
+        let slot = self.slots.get(id.slot as usize)?;
+        if slot.generation == id.generation { slot.request.as_ref() } else { None }
+    }
+
+    /// The request of that name, if it is under way.
+    pub fn get_mut(&mut self, id: RequestId) -> Option<&mut Request> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        if slot.generation == id.generation { slot.request.as_mut() } else { None }
+    }
+
+    /// Takes out a request that has ended.
+    pub fn remove(&mut self, id: RequestId) -> Option<Request> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        if slot.generation != id.generation {
+            return None;
+        }
+        let request = slot.request.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.slot);
+        Some(request)
+    }
+
+    /// Number under way.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether none is under way.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Names of all under way, by number of the request.
+    pub fn ids(&self) -> Vec<RequestId> {
+        let mut ids: Vec<(u64, RequestId)> = (0u32..)
+            .zip(&self.slots)
+            .filter_map(|(slot, entry)| {
+                let request = entry.request.as_ref()?;
+                Some((request.number, RequestId { slot, generation: entry.generation }))
+            })
+            .collect();
+        ids.sort_unstable_by_key(|&(number, _)| number);
+        ids.into_iter().map(|(_, id)| id).collect()
+    }
+}

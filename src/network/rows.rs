@@ -1,0 +1,318 @@
+//! The rows that a simulation gives: plain data, one struct per CSV file.
+//!
+//! A struct, its columns and their documentation are one definition (the macro
+//! `record!`); `docs/columns.md` is printed from it. Writers (floor 5) visit the
+//! cells and never name a column.
+
+use crate::units::SimTime;
+
+/// A column of a record file.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// Name in the header; equal to the struct's field.
+    pub name: &'static str,
+    /// What stands in it, with its unit.
+    pub doc: &'static str,
+}
+
+/// Receives the cells of a row in the order of its columns.
+pub trait CellVisitor {
+    /// An integer.
+    fn integer(&mut self, value: u64);
+    /// A signed integer.
+    fn signed(&mut self, value: i64);
+    /// A real number.
+    fn real(&mut self, value: f64);
+    /// Seconds, exact to the nanosecond.
+    fn seconds(&mut self, value: SimTime);
+    /// A word without commas, quotes or line breaks.
+    fn word(&mut self, value: &str);
+    /// Does not apply.
+    fn empty(&mut self);
+}
+
+/// A value that can stand in a cell.
+pub trait Cell {
+    /// Hands itself to the visitor.
+    fn visit<V: CellVisitor>(&self, visitor: &mut V);
+}
+
+impl Cell for u64 {
+    fn visit<V: CellVisitor>(&self, visitor: &mut V) {
+        visitor.integer(*self);
+    }
+}
+
+impl Cell for u32 {
+    fn visit<V: CellVisitor>(&self, visitor: &mut V) {
+        visitor.integer(u64::from(*self));
+    }
+}
+
+impl Cell for i32 {
+    fn visit<V: CellVisitor>(&self, visitor: &mut V) {
+        visitor.signed(i64::from(*self));
+    }
+}
+
+impl Cell for f64 {
+    fn visit<V: CellVisitor>(&self, visitor: &mut V) {
+        visitor.real(*self);
+    }
+}
+
+impl Cell for bool {
+    fn visit<V: CellVisitor>(&self, visitor: &mut V) {
+        visitor.word(if *self { "true" } else { "false" });
+    }
+}
+
+impl Cell for SimTime {
+    fn visit<V: CellVisitor>(&self, visitor: &mut V) {
+        visitor.seconds(*self);
+    }
+}
+
+impl Cell for &str {
+    fn visit<V: CellVisitor>(&self, visitor: &mut V) {
+        visitor.word(self);
+    }
+}
+
+impl Cell for String {
+    fn visit<V: CellVisitor>(&self, visitor: &mut V) {
+        visitor.word(self);
+    }
+}
+
+impl Cell for Outcome {
+    fn visit<V: CellVisitor>(&self, visitor: &mut V) {
+        visitor.word(self.name());
+    }
+}
+
+impl<T: Cell> Cell for Option<T> {
+    fn visit<V: CellVisitor>(&self, visitor: &mut V) {
+        match self {
+            Some(value) => value.visit(visitor),
+            None => visitor.empty(),
+        }
+    }
+}
+
+/// A row of a record file: its columns, and itself as cells.
+pub trait Record {
+    /// File name without folder.
+    const FILE: &'static str;
+    /// What one row of the file is.
+    const ABOUT: &'static str;
+    /// Columns in order.
+    const COLUMNS: &'static [Column];
+    /// Visits the cells in the order of [`Record::COLUMNS`].
+    fn cells<V: CellVisitor>(&self, visitor: &mut V);
+}
+
+/// Defines a row struct, its columns and its cells from one list.
+macro_rules! record {
+    (
+        $(#[doc = $about:literal])+
+        $file:literal => pub struct $name:ident $(<$life:lifetime>)? {
+            $( $(#[doc = $doc:literal])+ $field:ident : $type:ty, )+
+        }
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug)]
+        pub struct $name $(<$life>)? {
+            $( $(#[doc = $doc])+ pub $field: $type, )+
+        }
+
+        impl $(<$life>)? Record for $name $(<$life>)? {
+            const FILE: &'static str = $file;
+            const ABOUT: &'static str = concat!($($about,)+);
+            const COLUMNS: &'static [Column] = &[
+                $( Column { name: stringify!($field), doc: concat!($($doc,)+) }, )+
+            ];
+            fn cells<V: CellVisitor>(&self, visitor: &mut V) {
+                $( self.$field.visit(visitor); )+
+            }
+        }
+    };
+}
+pub(crate) use record;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// The client has the result.
+    Completed,
+    /// No part of the tensor (or of the prompt) arrived at the edge.
+    Outage,
+    /// Its deadline passed; the remaining work was cancelled.
+    Timeout,
+    /// The UE's queue was full at its arrival.
+    Dropped,
+    /// The drain limit came first.
+    Unfinished,
+}
+
+impl Outcome {
+    /// All outcomes, in the order of the summary's columns.
+    pub const ALL: [Self; 5] = [Self::Completed, Self::Outage, Self::Timeout, Self::Dropped, Self::Unfinished];
+
+    /// The word in the column `outcome`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Outage => "outage",
+            Self::Timeout => "timeout",
+            Self::Dropped => "dropped",
+            Self::Unfinished => "unfinished",
+        }
+    }
+}
+
+record! {
+    /// One row per request, in the order in which requests end.
+    "requests.csv" => pub struct RequestRow<'a> {
+        /// Number of the request in order of arrival, from 0.
+        request_id: u64,
+        /// Number of the UE, from 0, through all groups.
+        ue_id: u32,
+        /// Name of the `[[ue]]` group.
+        group: &'a str,
+        /// Serving cell.
+        cell_id: u32,
+        /// Episode of the UE's decision process, from 0. Empty if service never began.
+        episode: Option<u32>,
+        /// Window of the corpus that is the prompt, from 0. Empty without a corpus.
+        window: Option<u32>,
+        /// Time of arrival at the UE \[s\].
+        arrival_s: SimTime,
+        /// Layers run on the UE. Empty outside `mode = "split"` and without a decision.
+        split: Option<u32>,
+        /// Tokens S of the prompt.
+        prompt_tokens: u32,
+        /// Tokens asked for.
+        output_tokens: u32,
+        /// Standard deviation σ of the noise per element, eq. (3). Empty if digital.
+        noise_std: Option<f64>,
+        /// Scale σ_h of the Rayleigh gain; E h² = 2σ_h².
+        rayleigh_scale: Option<f64>,
+        /// Probability that a packet (an element, if `element-iid`) is lost, eq. (4).
+        loss_probability: Option<f64>,
+        /// 10 lg(median power of a transmitted row / σ²) \[dB\].
+        activation_snr_db: Option<f64>,
+        /// Mean of the gain h at the packets' midpoints in time.
+        mean_gain: Option<f64>,
+        /// Packets sent over the uplink, retransmissions included.
+        packets_sent: Option<u32>,
+        /// Packets of these that were lost.
+        packets_lost: Option<u32>,
+        /// Rows (tokens) of the tensor that are lost: under `token-row` those that lost a packet, under `chunk` those of which nothing arrived. Empty for `element-iid` without a model, and where no tensor crosses.
+        rows_lost: Option<u32>,
+        /// Runs of consecutive lost packets.
+        loss_bursts: Option<u32>,
+        /// Payload sent over the uplink \[bit\], retransmissions included. Empty if analog.
+        uplink_bits: Option<u64>,
+        /// Waiting for the UE's processor \[s\].
+        ue_wait_s: Option<SimTime>,
+        /// Computing on the UE \[s\].
+        ue_compute_s: Option<SimTime>,
+        /// Sojourn on the uplink less `uplink_air_s` \[s\]: sharing, and waiting for retransmissions.
+        uplink_wait_s: Option<SimTime>,
+        /// Airtime that the payload takes alone on the uplink \[s\].
+        uplink_air_s: Option<SimTime>,
+        /// Waiting for the edge's processor \[s\]; under `ps` the sojourn less `edge_compute_s`.
+        edge_wait_s: Option<SimTime>,
+        /// Computing on the edge \[s\]; under `batch` the time of the whole batch.
+        edge_compute_s: Option<SimTime>,
+        /// Returning the result \[s\].
+        downlink_s: Option<SimTime>,
+        /// Time from arrival to the first token at the client \[s\].
+        ttft_s: Option<SimTime>,
+        /// Mean time per further token \[s\]. Empty for one token.
+        tpot_s: Option<f64>,
+        /// Time from arrival to the last token at the client \[s\]. Only of completed requests.
+        e2e_s: Option<SimTime>,
+        /// Whether the result came within the deadline. Empty without a deadline.
+        deadline_met: Option<bool>,
+        /// Work done on the UE \[FLOP\].
+        ue_flop: Option<f64>,
+        /// Work done on the edge \[FLOP\].
+        edge_flop: Option<f64>,
+        /// Energy of the UE's processor \[J\].
+        ue_energy_j: Option<f64>,
+        /// Energy of the UE's transmitter \[J\].
+        tx_energy_j: Option<f64>,
+        /// Negative log-likelihood of the scored tokens, summed \[nat\].
+        nll_sum: Option<f64>,
+        /// Tokens scored, N of eq. (6).
+        tokens_scored: Option<u32>,
+        /// Perplexity of the same window without a channel.
+        ppl_clean: Option<f64>,
+        /// Perplexity, eq. (6); the vocabulary's size for an outage.
+        ppl: Option<f64>,
+        /// Where the quality comes from: `llm` or `table`.
+        quality_source: Option<&'a str>,
+        /// Reward of the decision that chose the split.
+        reward: Option<f64>,
+        /// `completed`, `outage`, `timeout`, `dropped` or `unfinished`.
+        outcome: Outcome,
+    }
+}
+
+record! {
+    /// One row per decision of a controller, in the order of decisions.
+    "decisions.csv" => pub struct DecisionRow<'a> {
+        /// Number of the decision in the run, from 0.
+        step: u64,
+        /// UE that decided.
+        ue_id: u32,
+        /// Request that the decision serves.
+        request_id: u64,
+        /// Time of the decision: start of the request's service at the UE \[s\].
+        time_s: SimTime,
+        /// Episode of the UE, from 0.
+        episode: u32,
+        /// Step in the episode, from 0.
+        step_in_episode: u32,
+        /// σ that the controller observed. Empty if digital.
+        noise_std: Option<f64>,
+        /// σ_h that the controller observed.
+        rayleigh_scale: Option<f64>,
+        /// Loss probability that the controller observed.
+        loss_probability: Option<f64>,
+        /// Split before the action.
+        split: u32,
+        /// Index of the action: of the move, or `split - min` if the choice is direct.
+        action: u32,
+        /// Split after the action; the request runs with it.
+        next_split: u32,
+        /// Log-probability of the action under the policy that chose it. Empty for policies without one.
+        log_prob: Option<f64>,
+        /// The critic's value of the observation. Empty without a critic.
+        value: Option<f64>,
+        /// Reward.
+        reward: Option<f64>,
+        /// Where the quality in the reward comes from.
+        reward_source: Option<&'a str>,
+    }
+}
+
+record! {
+    /// One row every `sample_interval_s`.
+    "series.csv" => pub struct SeriesRow {
+        /// Time of the sample \[s\].
+        time_s: SimTime,
+        /// Requests that wait at the edge.
+        edge_queue: u32,
+        /// Requests in service at the edge.
+        edge_busy: u32,
+        /// Flows on the uplink.
+        uplink_active: u32,
+        /// Mean over UEs of the requests that wait.
+        ue_queue_mean: f64,
+        /// Requests completed so far.
+        requests_completed: u64,
+    }
+}

@@ -1,0 +1,259 @@
+//! The event loop: arrivals in, ended requests out.
+
+use std::ops::ControlFlow;
+
+use crate::channel::{FadingError, Packets};
+use crate::kernel::{Calendar, Streams};
+use crate::network::event::Event;
+use crate::network::ledger::Ledger;
+use crate::network::load::LoadClock;
+use crate::network::ports::{Controller, Prompts, QualityError, QualitySource, RecordError, Recorder, Reward};
+use crate::network::request::RequestId;
+use crate::network::rows::SeriesRow;
+use crate::network::spec::{Discipline, NetworkSpec};
+use crate::network::world::World;
+use crate::units::SimTime;
+
+/// Events between two looks at the watcher.
+const WATCH_EVERY: u64 = 1 << 14;
+
+/// What the floors above lend to a simulation.
+pub struct Ports<'p> {
+    /// Where prompts come from.
+    pub prompts: &'p dyn Prompts,
+    /// The reward of a step.
+    pub reward: &'p dyn Reward,
+    /// The quality source.
+    pub quality: &'p mut dyn QualitySource,
+    /// The recorder.
+    pub recorder: &'p mut dyn Recorder,
+    /// Controllers, as [`World::controllers`] orders them.
+    pub controllers: &'p mut [Box<dyn Controller>],
+}
+
+/// How far a simulation is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Simulated time.
+    pub now: SimTime,
+    /// Events delivered.
+    pub events: u64,
+    /// Requests that have arrived.
+    pub arrived: u64,
+    /// Requests that have ended.
+    pub ended: u64,
+    /// Decisions taken.
+    pub steps: u64,
+}
+
+/// What a finished simulation says of itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Totals {
+    /// The end.
+    pub progress: Progress,
+    /// When arrivals ended: at `duration`, or earlier by a stop rule.
+    pub arrivals_end: SimTime,
+    /// Share of time, after the warm-up and until arrivals end, in which the uplink had a flow.
+    pub uplink_utilisation: Option<f64>,
+    /// Mean share of the edge's servers that was busy in that time.
+    pub edge_utilisation: Option<f64>,
+}
+
+/// Why a simulation ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulationError {
+    /// A quality evaluation failed.
+    #[error(transparent)]
+    Quality(#[from] QualityError),
+    /// A row could not be kept.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The fading can't be built.
+    #[error(transparent)]
+    Fading(#[from] FadingError),
+    /// The watcher asked to stop.
+    #[error("interrupted at {now} s of simulated time")]
+    Interrupted {
+        /// Simulated time reached.
+        now: SimTime,
+    },
+}
+
+/// A network under simulation.
+pub struct Simulation<'p> {
+    pub(super) spec: &'p NetworkSpec,
+    pub(super) streams: Streams,
+    pub(super) ports: Ports<'p>,
+    pub(super) world: World,
+    pub(super) calendar: Calendar<Event>,
+    pub(super) ledger: Ledger<'p>,
+    pub(super) progress: Progress,
+    uplink_load: LoadClock,
+    edge_load: LoadClock,
+    /// Whether arrivals have stopped for good.
+    pub(super) closed: bool,
+    arrivals_end: SimTime,
+    /// Reused between departures.
+    pub(super) instants: Vec<SimTime>,
+    /// Reused between departures.
+    pub(super) packets: Packets,
+}
+
+impl<'p> Simulation<'p> {
+    /// A network at time 0 with its first arrivals scheduled.
+    ///
+    /// # Errors
+    /// [`SimulationError::Fading`] for a number of sinusoids out of range.
+    pub fn new(spec: &'p NetworkSpec, streams: Streams, ports: Ports<'p>) -> Result<Self, SimulationError> {
+        let world = World::new(spec, &streams)?;
+        let mut simulation = Self {
+            spec,
+            streams,
+            ports,
+            world,
+            calendar: Calendar::new(),
+            ledger: Ledger::default(),
+            progress: Progress::default(),
+            uplink_load: LoadClock::new(spec.warmup, spec.duration),
+            edge_load: LoadClock::new(spec.warmup, spec.duration),
+            closed: spec.max_requests == Some(0) || spec.max_steps == Some(0),
+            arrivals_end: spec.duration,
+            instants: Vec::new(),
+            packets: Packets::default(),
+        };
+        for ue in 0..simulation.world.ues.len() as u32 {
+            simulation.schedule_arrival(ue, SimTime::ZERO);
+        }
+        if spec.sample_interval.is_some() {
+            simulation.schedule(SimTime::ZERO, Event::Sample);
+        }
+        Ok(simulation)
+    }
+
+    /// Runs to the end: arrivals until `duration` (or a stop rule), then until
+    /// nothing is under way or the drain limit has passed. `watch` sees the
+    /// progress now and then and may stop the run.
+    ///
+    /// # Errors
+    /// [`SimulationError`]; rows recorded so far stay.
+    pub fn run(mut self, watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>) -> Result<Totals, SimulationError> {
+        let horizon = self.spec.duration + self.spec.drain_limit;
+        let mut next_watch = 0;
+        while let Some(at) = self.calendar.peek_time() {
+            if at > horizon || (self.closed && self.world.requests.is_empty()) {
+                break;
+            }
+            let Some((now, event)) = self.calendar.pop() else { break };
+            self.handle(now, event)?;
+            self.progress.now = now;
+            self.observe_load(now);
+            if self.calendar.popped() >= next_watch {
+                next_watch = self.calendar.popped() + WATCH_EVERY;
+                self.progress.events = self.calendar.popped();
+                if watch(&self.progress).is_break() {
+                    self.flush()?;
+                    return Err(SimulationError::Interrupted { now });
+                }
+            }
+        }
+        self.end_unfinished(horizon)?;
+        self.flush()?;
+        self.progress.events = self.calendar.popped();
+        let servers = match self.spec.edge.discipline {
+            Discipline::Fifo { servers } => servers,
+            Discipline::ProcessorSharing | Discipline::Batch { .. } => 1,
+        };
+        Ok(Totals {
+            progress: self.progress,
+            arrivals_end: self.arrivals_end,
+            uplink_utilisation: self.uplink_load.utilisation(horizon, 1),
+            edge_utilisation: self.edge_load.utilisation(horizon, servers),
+        })
+    }
+
+    /// A stop rule ends arrivals.
+    pub(super) fn close_arrivals(&mut self, now: SimTime) {
+        self.closed = true;
+        self.arrivals_end = now;
+        self.uplink_load.close(now);
+        self.edge_load.close(now);
+    }
+
+    #[inline]
+    fn observe_load(&mut self, now: SimTime) {
+        let edge = &self.world.edge;
+        let busy = match self.spec.edge.discipline {
+            Discipline::Fifo { .. } => edge.in_service,
+            Discipline::ProcessorSharing => u32::from(edge.in_service > 0),
+            Discipline::Batch { .. } => u32::from(edge.batch_running),
+        };
+        self.edge_load.set(now, busy);
+        self.uplink_load.set(now, u32::from(self.world.uplink.active() > 0));
+    }
+
+    fn handle(&mut self, now: SimTime, event: Event) -> Result<(), SimulationError> {
+        match event {
+            Event::Arrival { ue } => self.on_arrival(now, ue),
+            Event::UeDone { request } => self.on_ue_done(now, request),
+            Event::UplinkDeparture => self.on_uplink_departure(now),
+            Event::Retransmit { request } => self.on_retransmit(now, request),
+            Event::EdgeDone { request } => self.on_edge_done(now, request),
+            Event::EdgeDeparture => self.on_edge_departure(now),
+            Event::BatchDone => self.on_batch_done(now),
+            Event::BatchTimer => {
+                self.world.edge.timer = None;
+                self.serve_edge(now);
+                Ok(())
+            }
+            Event::DownlinkDone { request } => self.on_downlink_done(now, request),
+            Event::Deadline { request } => self.on_deadline(now, request),
+            Event::Sample => self.on_sample(now),
+        }
+    }
+
+    pub(super) fn schedule(&mut self, at: SimTime, event: Event) {
+        self.calendar.schedule(at, event.class(), event);
+    }
+
+    /// Schedules the event that ends a request's phase. Only a deadline can
+    /// cancel it, so only requests with one pay for a ticket.
+    pub(super) fn schedule_phase_end(&mut self, at: SimTime, event: Event, id: RequestId) {
+        let Some(request) = self.world.requests.get_mut(id) else { return };
+        if request.deadline.is_some() {
+            request.pending = Some(self.calendar.schedule_cancellable(at, event.class(), event));
+        } else {
+            self.calendar.schedule(at, event.class(), event);
+        }
+    }
+
+    /// Schedules a UE's next arrival, unless arrivals have ended.
+    pub(super) fn schedule_arrival(&mut self, ue: u32, after: SimTime) {
+        let state = &self.world.ues[ue as usize];
+        let workload = &self.spec.groups[state.group as usize].workload;
+        if self.closed {
+            return;
+        }
+        match workload.arrival(&self.streams, state.member, state.arrived, after) {
+            Some(at) if at < self.spec.duration => self.schedule(at, Event::Arrival { ue }),
+            _ => {}
+        }
+    }
+
+    fn on_sample(&mut self, now: SimTime) -> Result<(), SimulationError> {
+        let row = SeriesRow {
+            time_s: now,
+            edge_queue: self.world.edge.waiting,
+            edge_busy: self.world.edge.in_service,
+            uplink_active: self.world.uplink.active() as u32,
+            ue_queue_mean: self.world.ue_waiting as f64 / self.world.ues.len().max(1) as f64,
+            requests_completed: self.ledger.completed(),
+        };
+        self.ports.recorder.sample(&row)?;
+        if let Some(interval) = self.spec.sample_interval
+            && !(self.world.requests.is_empty() && (self.closed || now >= self.spec.duration))
+        {
+            self.schedule(now + interval, Event::Sample);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! Everything that defines a network, checked and in SI units: what the scenario
+//! floor builds and the simulation reads.
+
+use crate::channel::{Encoding, FadingKind, LossUnit, Parameter, Reception, TxNormalisation};
+use crate::llm::CostModel;
+use crate::network::compute::Processor;
+use crate::network::ports::ServiceMode;
+use crate::network::workload::Workload;
+use crate::radio::UplinkSpec;
+use crate::units::SimTime;
+
+/// Parameters of a statistical channel.
+#[derive(Clone, Debug)]
+pub struct ChannelSpec {
+    /// σ; constant 0 if digital.
+    pub noise_std: Parameter,
+    /// Two of σ_h, h_th and P; the third follows by eq. (4).
+    pub outage: OutageSpec,
+    /// How a tensor is received.
+    pub reception: Reception,
+    /// Transmit normalisation.
+    pub tx_normalisation: TxNormalisation,
+    /// What a lost packet takes with it.
+    pub loss_unit: LossUnit,
+    /// Encoding of the tensor on a digital link.
+    pub encoding: Encoding,
+    /// Maximum Doppler shift f_d \[Hz\].
+    pub doppler_hz: f64,
+    /// How the gain varies in time.
+    pub fading: FadingKind,
+    /// Sinusoids N of the fading.
+    pub sinusoids: usize,
+}
+
+/// The two given quantities of eq. (4), `P = 1 - exp(-h_th² / (2σ_h²))`.
+#[derive(Clone, Debug)]
+pub enum OutageSpec {
+    /// h_th follows.
+    ScaleAndLoss {
+        /// σ_h.
+        rayleigh_scale: Parameter,
+        /// P.
+        loss_probability: Parameter,
+    },
+    /// P follows.
+    ScaleAndThreshold {
+        /// σ_h.
+        rayleigh_scale: Parameter,
+        /// h_th.
+        gain_threshold: Parameter,
+    },
+    /// σ_h follows.
+    ThresholdAndLoss {
+        /// h_th.
+        gain_threshold: Parameter,
+        /// P.
+        loss_probability: Parameter,
+    },
+}
+
+/// A layer that is given, or drawn uniformly from `min..=max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitialSplit {
+    /// Always this one.
+    Constant(u32),
+    /// Drawn.
+    Drawn {
+        /// First layer.
+        min: u32,
+        /// Last layer.
+        max: u32,
+        /// When.
+        draw: crate::channel::Draw,
+    },
+}
+
+/// How the split may move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitSpec {
+    /// Least split.
+    pub min: u32,
+    /// Largest split.
+    pub max: u32,
+    /// Split at the start of an episode (or of a UE's life).
+    pub initial: InitialSplit,
+}
+
+/// A group of alike UEs.
+#[derive(Clone, Debug)]
+pub struct GroupSpec {
+    /// Name in the rows.
+    pub name: String,
+    /// UEs in it.
+    pub count: u32,
+    /// Their processor.
+    pub processor: Processor,
+    /// Requests that may wait, not counting the one in service; `None` for any number.
+    pub queue_capacity: Option<u32>,
+    /// Time allowed from arrival to result.
+    pub deadline: Option<SimTime>,
+    /// What they ask for.
+    pub workload: Workload,
+    /// Index into [`NetworkSpec::channels`].
+    pub channel: usize,
+    /// Index into [`NetworkSpec::controllers`].
+    pub controller: usize,
+    /// Power drawn while transmitting \[W\].
+    pub tx_power_w: f64,
+}
+
+/// A controller table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControllerSpec {
+    /// One controller for all UEs that name it, rather than one for each.
+    pub shared: bool,
+    /// Decisions per episode.
+    pub steps_per_episode: u32,
+}
+
+/// How the edge serves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Discipline {
+    /// First come, first served by so many servers.
+    Fifo {
+        /// Servers c.
+        servers: u32,
+    },
+    /// Egalitarian processor sharing.
+    ProcessorSharing,
+    /// Batches, formed when the server is idle and the batch is full or its first request has waited enough.
+    Batch {
+        /// Most requests in a batch.
+        max_batch: u32,
+        /// Longest wait for company.
+        max_wait: SimTime,
+    },
+}
+
+/// A service time that replaces the roofline, for studies of the queues alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ServiceLaw {
+    /// Always the same.
+    Deterministic {
+        /// The time \[s\].
+        mean_s: f64,
+    },
+    /// Exponential.
+    Exponential {
+        /// Mean \[s\].
+        mean_s: f64,
+    },
+}
+
+/// The edge.
+#[derive(Clone, Copy, Debug)]
+pub struct EdgeSpec {
+    /// Its processor (of each server).
+    pub processor: Processor,
+    /// Queueing discipline.
+    pub discipline: Discipline,
+    /// Replaces the roofline.
+    pub service: Option<ServiceLaw>,
+}
+
+/// The way back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DownlinkSpec {
+    /// Fixed delay \[s\].
+    pub latency_s: f64,
+    /// Rate of a UE's result \[bit/s\].
+    pub rate_bps: f64,
+}
+
+/// The network.
+#[derive(Clone, Debug)]
+pub struct NetworkSpec {
+    /// What runs where.
+    pub mode: ServiceMode,
+    /// What is paid for FLOP, bytes and payload.
+    pub cost: CostModel,
+    /// Layers of the model that runs; splits count these.
+    pub model_layers: u32,
+    /// Splits.
+    pub split: SplitSpec,
+    /// Channels, referenced by groups.
+    pub channels: Vec<ChannelSpec>,
+    /// Controllers, referenced by groups.
+    pub controllers: Vec<ControllerSpec>,
+    /// Groups of UEs, in order of their numbers.
+    pub groups: Vec<GroupSpec>,
+    /// The uplink that all share, one entry per channel (analog or digital).
+    pub uplinks: Vec<UplinkSpec>,
+    /// The downlink.
+    pub downlink: DownlinkSpec,
+    /// Wait before lost packets of token ids are sent again.
+    pub retransmission_delay: SimTime,
+    /// Transmissions of token ids before giving up.
+    pub max_transmissions: u32,
+    /// The edge.
+    pub edge: EdgeSpec,
+    /// Arrivals stop here.
+    pub duration: SimTime,
+    /// Utilisations are measured from here to `duration`.
+    pub warmup: SimTime,
+    /// Requests under way then have so long to finish.
+    pub drain_limit: SimTime,
+    /// Arrivals stop after so many requests.
+    pub max_requests: Option<u64>,
+    /// Arrivals stop after so many decisions.
+    pub max_steps: Option<u64>,
+    /// Distance of samples.
+    pub sample_interval: Option<SimTime>,
+}

@@ -1,0 +1,215 @@
+//! The UE: arrivals, its queue, the decision, its part of the model.
+
+use crate::channel::{Occasion, gain_threshold_for, outage_probability, rayleigh_scale_for};
+use crate::kernel::Purpose;
+use crate::network::costs::costs;
+use crate::network::event::Event;
+use crate::network::ledger::DecisionFacts;
+use crate::network::ports::{Conditions, Observation, ServiceMode};
+use crate::network::request::{Decided, Phase, Request, RequestId, UE_COMPUTE, UE_WAIT};
+use crate::network::rows::Outcome;
+use crate::network::simulation::{Simulation, SimulationError};
+use crate::network::spec::{InitialSplit, OutageSpec};
+use crate::units::SimTime;
+
+impl Simulation<'_> {
+    pub(super) fn on_arrival(&mut self, now: SimTime, ue: u32) -> Result<(), SimulationError> {
+        if self.closed {
+            return Ok(());
+        }
+        let state = &mut self.world.ues[ue as usize];
+        let (member, k) = (state.member, state.arrived);
+        state.arrived += 1;
+        state.last_arrival = now;
+        let group = &self.spec.groups[state.group as usize];
+        let (tokens, output_tokens) = group.workload.tokens(&self.streams, member, k);
+        let uniform = self.streams.stream(ue, Purpose::Prompt).uniform(k);
+        let prompt = self.ports.prompts.pick(uniform, tokens);
+        let number = self.progress.arrived;
+        self.progress.arrived += 1;
+        if self.spec.max_requests.is_some_and(|most| self.progress.arrived >= most) {
+            self.close_arrivals(now);
+        }
+        if !group.workload.is_closed_loop() {
+            self.schedule_arrival(ue, now);
+        }
+        let request = Request::new(number, ue, k, prompt, output_tokens, now);
+        let state = &mut self.world.ues[ue as usize];
+        if state.serving.is_some() && group.queue_capacity.is_some_and(|most| state.waiting >= most) {
+            return self.end(now, request, Outcome::Dropped);
+        }
+        let id = self.world.requests.insert(request);
+        if let Some(deadline) = group.deadline {
+            let event = Event::Deadline { request: id };
+            let ticket = self.calendar.schedule_cancellable(now + deadline, event.class(), event);
+            if let Some(request) = self.world.requests.get_mut(id) {
+                request.deadline = Some(ticket);
+            }
+        }
+        let state = &mut self.world.ues[ue as usize];
+        state.queue.push_back(id);
+        state.waiting += 1;
+        self.world.ue_waiting += 1;
+        self.serve_ue(now, ue);
+        Ok(())
+    }
+
+    /// Starts the UE's next request if the UE is free.
+    pub(super) fn serve_ue(&mut self, now: SimTime, ue: u32) {
+        let state = &mut self.world.ues[ue as usize];
+        if state.serving.is_some() {
+            return;
+        }
+        let id = loop {
+            let Some(id) = state.queue.pop_front() else { return };
+            if self.world.requests.get(id).is_some() {
+                break id;
+            }
+        };
+        state.serving = Some(id);
+        state.waiting -= 1;
+        self.world.ue_waiting -= 1;
+        let step = state.steps;
+        state.steps += 1;
+        let controller = self.spec.groups[state.group as usize].controller;
+        let steps_per_episode = u64::from(self.spec.controllers[controller].steps_per_episode.max(1));
+        let episode = step / steps_per_episode;
+        let Some(request) = self.world.requests.get(id) else { return };
+        let (number, ue_request, prompt_tokens) = (request.number, request.ue_request, request.prompt_tokens);
+        let occasion = Occasion { episode, request: ue_request, time: now };
+        let conditions = self.conditions(ue, &occasion);
+
+        let mut decided = None;
+        if self.spec.mode == ServiceMode::Split {
+            self.start_episode(ue, &occasion, (step % steps_per_episode) as u32);
+            let state = &mut self.world.ues[ue as usize];
+            let observation = Observation {
+                ue,
+                now,
+                decision: step,
+                step_in_episode: (step % steps_per_episode) as u32,
+                conditions,
+                split: state.split,
+                prompt_tokens,
+            };
+            let controller = state.controller;
+            let decision = self.ports.controllers[controller as usize].decide(&observation);
+            // A controller's word is bounded here, once, whatever its arithmetic says.
+            let split = decision.split.clamp(self.spec.split.min, self.spec.split.max);
+            state.split = split;
+            let run_step = self.progress.steps;
+            self.progress.steps += 1;
+            if !self.closed && self.spec.max_steps.is_some_and(|most| self.progress.steps >= most) {
+                self.close_arrivals(now);
+            }
+            self.ledger.decided(DecisionFacts {
+                step: run_step,
+                controller,
+                request: number,
+                episode: episode as u32,
+                digital: self.is_digital(ue),
+                observation,
+                decision,
+                split,
+            });
+            decided = Some(Decided { step: run_step, split });
+        }
+
+        let costs = costs(self.spec, decided.map(|decided| decided.split), prompt_tokens);
+        let state = &self.world.ues[ue as usize];
+        let ue_time = self.spec.groups[state.group as usize].processor.time(costs.ue);
+        let Some(request) = self.world.requests.get_mut(id) else { return };
+        request.spend(UE_WAIT, now - request.arrival);
+        request.phase = Phase::UeCompute;
+        request.since = now;
+        request.conditions = Some(conditions);
+        request.episode = Some(episode as u32);
+        request.decided = decided;
+        request.ue_work = costs.ue;
+        request.edge_work = costs.edge;
+        request.ue_time = ue_time;
+        self.schedule_phase_end(now + ue_time, Event::UeDone { request: id }, id);
+    }
+
+    pub(super) fn on_ue_done(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        request.pending = None;
+        request.spend(UE_COMPUTE, now - request.since);
+        request.ue_done = 1.0;
+        let ue = request.ue;
+        self.world.ues[ue as usize].serving = None;
+        if self.spec.mode == ServiceMode::DeviceOnly {
+            self.end_by_id(now, id, Outcome::Completed)?;
+        } else {
+            self.send(now, id)?;
+        }
+        self.serve_ue(now, ue);
+        Ok(())
+    }
+
+    /// Whether a UE's tensor crosses a digital link.
+    pub(super) fn is_digital(&self, ue: u32) -> bool {
+        self.channel(ue).reception == crate::channel::Reception::Digital
+    }
+
+    pub(super) fn channel(&self, ue: u32) -> &crate::network::spec::ChannelSpec {
+        let group = self.world.ues[ue as usize].group;
+        &self.spec.channels[self.spec.groups[group as usize].channel]
+    }
+
+    /// Resets the split where its draw says so.
+    fn start_episode(&mut self, ue: u32, occasion: &Occasion, step_in_episode: u32) {
+        use crate::channel::Draw;
+        let state = &mut self.world.ues[ue as usize];
+        let stream = self.streams.stream(ue, Purpose::InitialSplit);
+        let first = state.steps == 1;
+        match self.spec.split.initial {
+            InitialSplit::Constant(split) if first => state.split = split,
+            InitialSplit::Constant(_) => {}
+            InitialSplit::Drawn { min, max, draw } => {
+                let index = match draw {
+                    Draw::PerUe if first => 0,
+                    Draw::PerEpisode if step_in_episode == 0 => occasion.episode,
+                    Draw::PerRequest => occasion.request,
+                    Draw::PerUe | Draw::PerEpisode => return,
+                };
+                state.split = min + stream.below(index, u64::from(max - min) + 1) as u32;
+            }
+        }
+    }
+
+    /// The long-term conditions of a UE on an occasion, by eq. (4).
+    fn conditions(&mut self, ue: u32, occasion: &Occasion) -> Conditions {
+        let state = &mut self.world.ues[ue as usize];
+        let channel = &self.spec.channels[self.spec.groups[state.group as usize].channel];
+        let [noise, scale, threshold, loss] = &mut state.walks;
+        let streams = &self.streams;
+        let noise_std = channel.noise_std.value(noise, &streams.stream(ue, Purpose::NoiseStd), occasion);
+        let scale_stream = streams.stream(ue, Purpose::RayleighScale);
+        let threshold_stream = streams.stream(ue, Purpose::GainThreshold);
+        let loss_stream = streams.stream(ue, Purpose::LossProbability);
+        // The scenario checks the bounds of all three; a value on the edge of
+        // what eq. (4) allows falls back to "nothing is lost".
+        match &channel.outage {
+            OutageSpec::ScaleAndLoss { rayleigh_scale, loss_probability } => {
+                let rayleigh_scale = rayleigh_scale.value(scale, &scale_stream, occasion);
+                let loss_probability = loss_probability.value(loss, &loss_stream, occasion);
+                let gain_threshold = gain_threshold_for(loss_probability, rayleigh_scale).unwrap_or(0.0);
+                Conditions { noise_std, rayleigh_scale, gain_threshold, loss_probability }
+            }
+            OutageSpec::ScaleAndThreshold { rayleigh_scale, gain_threshold } => {
+                let rayleigh_scale = rayleigh_scale.value(scale, &scale_stream, occasion);
+                let gain_threshold = gain_threshold.value(threshold, &threshold_stream, occasion);
+                let loss_probability = outage_probability(gain_threshold, rayleigh_scale);
+                Conditions { noise_std, rayleigh_scale, gain_threshold, loss_probability }
+            }
+            OutageSpec::ThresholdAndLoss { gain_threshold, loss_probability } => {
+                let gain_threshold = gain_threshold.value(threshold, &threshold_stream, occasion);
+                let loss_probability = loss_probability.value(loss, &loss_stream, occasion);
+                let rayleigh_scale = rayleigh_scale_for(loss_probability, gain_threshold)
+                    .unwrap_or(crate::channel::DEFAULT_RAYLEIGH_SCALE);
+                Conditions { noise_std, rayleigh_scale, gain_threshold, loss_probability }
+            }
+        }
+    }
+}

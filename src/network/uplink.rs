@@ -1,0 +1,173 @@
+//! The uplink: flows share the airtime; each packet meets the fading gain at
+//! its own midpoint in time.
+
+use crate::channel::{Fading, Impairment, LossUnit, Reception, ReceptionRecord, rayleigh_gain};
+use crate::network::costs::{prompt_bits, tensor_values};
+use crate::network::event::Event;
+use crate::network::ports::{Crossing, ServiceMode};
+use crate::network::request::{Phase, RequestId, UPLINK_AIR, UPLINK_WAIT, UplinkLog};
+use crate::network::rows::Outcome;
+use crate::network::simulation::{Simulation, SimulationError};
+use crate::radio::PayloadKind;
+use crate::units::SimTime;
+
+impl Simulation<'_> {
+    /// Puts a request's payload on the uplink.
+    pub(super) fn send(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        let Some(request) = self.world.requests.get(id) else { return Ok(()) };
+        let group = &self.spec.groups[self.world.ues[request.ue as usize].group as usize];
+        let kind = match self.spec.mode {
+            ServiceMode::EdgeOnly => PayloadKind::Data { bits: prompt_bits(self.spec, request.prompt_tokens) },
+            ServiceMode::Split | ServiceMode::DeviceOnly => PayloadKind::Tensor {
+                values: tensor_values(self.spec, request.prompt_tokens),
+                bits_per_value: self.spec.channels[group.channel].encoding.bits_per_value() as u32,
+            },
+        };
+        let payload = self.spec.uplinks[group.channel].payload(kind);
+        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        request.uplink = Some(UplinkLog {
+            bits: payload.bits.map(|_| 0),
+            payload_bits: payload.bits.unwrap_or(0),
+            packets: payload.packets,
+            pending_packets: payload.packets,
+            airtime: payload.airtime,
+            ..UplinkLog::default()
+        });
+        self.transmit(now, id)
+    }
+
+    /// Sends the packets that are still pending.
+    fn transmit(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        let Some(log) = request.uplink.as_mut() else { return Ok(()) };
+        let airtime = log.pending_share(log.airtime.as_nanos());
+        let bits_now = log.pending_share(log.payload_bits);
+        log.bits = log.bits.map(|bits| bits + bits_now);
+        request.since = now;
+        if airtime == 0 {
+            request.spend(UPLINK_AIR, SimTime::ZERO);
+            request.spend(UPLINK_WAIT, SimTime::ZERO);
+            self.instants.clear();
+            let packets = request.uplink.as_ref().map_or(0, |log| log.pending_packets);
+            self.instants.resize(packets as usize, now);
+            return self.arrived_over_the_air(now, id);
+        }
+        let flow = self.world.uplink.arrive(now, SimTime::from_nanos(airtime), id);
+        request.phase = Phase::Uplink { flow };
+        self.reschedule_uplink();
+        Ok(())
+    }
+
+    /// Keeps exactly one event for the uplink's next departure.
+    pub(super) fn reschedule_uplink(&mut self) {
+        if let Some(ticket) = self.world.uplink_departure.take() {
+            self.calendar.cancel(ticket);
+        }
+        if let Some(at) = self.world.uplink.next_departure() {
+            let event = Event::UplinkDeparture;
+            self.world.uplink_departure = Some(self.calendar.schedule_cancellable(at, event.class(), event));
+        }
+    }
+
+    pub(super) fn on_uplink_departure(&mut self, now: SimTime) -> Result<(), SimulationError> {
+        self.world.uplink_departure = None;
+        let Some(departed) = self.world.uplink.depart(now) else {
+            self.reschedule_uplink();
+            return Ok(());
+        };
+        let id = departed.job;
+        self.instants.clear();
+        if let Some(request) = self.world.requests.get(id)
+            && let Some(log) = &request.uplink
+            && matches!(self.world.ues[request.ue as usize].fading, Fading::Rayleigh(_))
+        {
+            // Midpoint of packet k of K: (k + 1/2)/K of the airtime.
+            let (packets, airtime) = (u128::from(log.pending_packets), u128::from(departed.work.as_nanos()));
+            let offsets =
+                (0..packets).map(|k| SimTime::from_nanos((airtime * (2 * k + 1) / (2 * packets.max(1))) as u64));
+            self.world.uplink.service_instants(&departed, offsets, &mut self.instants);
+        }
+        self.reschedule_uplink();
+        if let Some(request) = self.world.requests.get_mut(id) {
+            request.spend(UPLINK_AIR, departed.work);
+            request.spend(UPLINK_WAIT, (now - request.since).saturating_sub(departed.work));
+            self.arrived_over_the_air(now, id)?;
+        }
+        Ok(())
+    }
+
+    /// What became of the packets whose midpoints are in `self.instants`.
+    fn arrived_over_the_air(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        let (Some(conditions), Some(log)) = (request.conditions, request.uplink.as_mut()) else { return Ok(()) };
+        let ue = &self.world.ues[request.ue as usize];
+        let channel = &self.spec.channels[self.spec.groups[ue.group as usize].channel];
+        let is_tensor = self.spec.mode == ServiceMode::Split;
+        let by_element = is_tensor && channel.loss_unit == LossUnit::ElementIid;
+
+        self.packets.clear();
+        for k in 0..log.pending_packets as usize {
+            let envelope = match &ue.fading {
+                Fading::None => 1.0,
+                fading @ Fading::Rayleigh(_) => {
+                    let at = self.instants.get(k).copied().unwrap_or(now);
+                    fading.envelope(channel.doppler_hz * at.as_secs_f64())
+                }
+            };
+            let gain = rayleigh_gain(conditions.rayleigh_scale, envelope);
+            self.packets.push(gain, !by_element && gain < conditions.gain_threshold);
+        }
+        let lost = self.packets.lost() as u32;
+        log.packets_sent += log.pending_packets;
+        log.packets_lost += lost;
+        log.loss_bursts += self.packets.loss_bursts() as u32;
+        log.gain_sum += self.packets.mean_gain().unwrap_or(0.0) * f64::from(log.pending_packets);
+        log.transmissions += 1;
+
+        if !is_tensor {
+            log.pending_packets = lost;
+            if lost == 0 {
+                return self.queue_at_edge(now, id);
+            }
+            if log.transmissions >= self.spec.max_transmissions {
+                return self.end_by_id(now, id, Outcome::Outage);
+            }
+            request.phase = Phase::Backoff;
+            request.since = now;
+            self.schedule_phase_end(now + self.spec.retransmission_delay, Event::Retransmit { request: id }, id);
+            return Ok(());
+        }
+
+        let record = ReceptionRecord {
+            impairment: Impairment {
+                reception: channel.reception,
+                loss_unit: channel.loss_unit,
+                tx_normalisation: channel.tx_normalisation,
+                encoding: channel.encoding,
+            },
+            noise_std: if channel.reception == Reception::Digital { 0.0 } else { conditions.noise_std },
+            loss_probability: conditions.loss_probability,
+            noise_key: request.number as u32,
+            packets: std::mem::take(&mut self.packets),
+        };
+        let rows_lost = record.rows_lost(request.prompt_tokens as usize).map(|rows| rows as u32);
+        log.rows_lost = rows_lost;
+        let outage = !by_element && (lost == log.pending_packets || rows_lost == Some(request.prompt_tokens));
+        if !outage
+            && self.ports.quality.name().is_some()
+            && let Some(decided) = request.decided
+        {
+            request.crossing = Some(Box::new(Crossing { split: decided.split, reception: record }));
+        } else {
+            self.packets = record.packets;
+        }
+        if outage { self.end_by_id(now, id, Outcome::Outage) } else { self.queue_at_edge(now, id) }
+    }
+
+    pub(super) fn on_retransmit(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        request.pending = None;
+        request.spend(UPLINK_WAIT, now - request.since);
+        self.transmit(now, id)
+    }
+}

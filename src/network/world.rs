@@ -1,0 +1,150 @@
+//! The state of a network: UEs, the shared uplink, the edge.
+
+use std::collections::VecDeque;
+
+use crate::channel::{Fading, FadingError, ParameterState};
+use crate::kernel::{ProcessorSharing, Streams, Ticket};
+use crate::network::request::{RequestId, Requests};
+use crate::network::spec::NetworkSpec;
+use crate::network::workload::Member;
+use crate::units::SimTime;
+
+/// A user equipment.
+#[derive(Debug)]
+pub struct Ue {
+    /// Group.
+    pub group: u32,
+    /// Place in the group.
+    pub member: Member,
+    /// Controller.
+    pub controller: u32,
+    /// Requests that have arrived.
+    pub arrived: u64,
+    /// Instant of the last arrival.
+    pub last_arrival: SimTime,
+    /// Requests served so far, ended or not: steps of its decision process.
+    pub steps: u64,
+    /// Present split.
+    pub split: u32,
+    /// Waiting requests; names of those whose deadline passed are stale.
+    pub queue: VecDeque<RequestId>,
+    /// Live names in `queue`.
+    pub waiting: u32,
+    /// In service.
+    pub serving: Option<RequestId>,
+    /// Gain in time.
+    pub fading: Fading,
+    /// Cursors of σ, σ_h, h_th, P.
+    pub walks: [ParameterState; 4],
+}
+
+/// The edge's queue and servers.
+#[derive(Debug, Default)]
+pub struct Edge {
+    /// Waiting requests; names of those whose deadline passed are stale.
+    pub queue: VecDeque<RequestId>,
+    /// Live names in `queue`.
+    pub waiting: u32,
+    /// Requests in service.
+    pub in_service: u32,
+    /// The batch in service, with the instant at which it began.
+    pub batch: Vec<RequestId>,
+    /// Whether a batch is in service: its requests may all have timed out.
+    pub batch_running: bool,
+    /// Jobs under processor sharing.
+    pub shared: ProcessorSharing<RequestId>,
+    /// Event of the next departure under processor sharing.
+    pub departure: Option<Ticket>,
+    /// Event of the batch timer.
+    pub timer: Option<Ticket>,
+    /// Jobs begun: the index of synthetic service times.
+    pub jobs: u64,
+}
+
+/// The network's state.
+#[derive(Debug)]
+pub struct World {
+    /// UEs by number.
+    pub ues: Vec<Ue>,
+    /// Requests under way.
+    pub requests: Requests,
+    /// The uplink: a server of airtime.
+    pub uplink: ProcessorSharing<RequestId>,
+    /// Event of the next departure from the uplink.
+    pub uplink_departure: Option<Ticket>,
+    /// The edge.
+    pub edge: Edge,
+    /// Live waiting requests over all UEs.
+    pub ue_waiting: u64,
+}
+
+impl World {
+    /// An empty network with its UEs in place.
+    ///
+    /// # Errors
+    /// [`FadingError`] for a number of sinusoids out of range.
+    pub fn new(spec: &NetworkSpec, streams: &Streams) -> Result<Self, FadingError> {
+        let mut ues = Vec::with_capacity(spec.groups.iter().map(|group| group.count as usize).sum());
+        let mut next_controller = spec.controllers.iter().filter(|controller| controller.shared).count() as u32;
+        // Shared controllers come first, by their order in the scenario.
+        let shared: Vec<Option<u32>> = spec
+            .controllers
+            .iter()
+            .scan(0, |next, controller| {
+                Some(controller.shared.then(|| {
+                    *next += 1;
+                    *next - 1
+                }))
+            })
+            .collect();
+        for (group, members) in (0u32..).zip(&spec.groups) {
+            for index in 0..members.count {
+                let ue = ues.len() as u32;
+                let channel = &spec.channels[members.channel];
+                let controller = shared[members.controller].unwrap_or_else(|| {
+                    next_controller += 1;
+                    next_controller - 1
+                });
+                ues.push(Ue {
+                    group,
+                    member: Member { ue, index, of: members.count },
+                    controller,
+                    arrived: 0,
+                    last_arrival: SimTime::ZERO,
+                    steps: 0,
+                    split: spec.split.min,
+                    queue: VecDeque::new(),
+                    waiting: 0,
+                    serving: None,
+                    fading: Fading::new(channel.fading, streams, ue, channel.sinusoids)?,
+                    walks: Default::default(),
+                });
+            }
+        }
+        Ok(Self {
+            ues,
+            requests: Requests::default(),
+            uplink: ProcessorSharing::new(),
+            uplink_departure: None,
+            edge: Edge::default(),
+            ue_waiting: 0,
+        })
+    }
+
+    /// The controllers that [`World::new`] counts on: which table each one follows,
+    /// and the UE that owns it (`None` for a shared one), in order of their numbers.
+    pub fn controllers(spec: &NetworkSpec) -> Vec<(usize, Option<u32>)> {
+        let shared = spec.controllers.iter().enumerate().filter(|(_, table)| table.shared).map(|(i, _)| (i, None));
+        let mut ue = 0;
+        let mut own = Vec::new();
+        for group in &spec.groups {
+            for _ in 0..group.count {
+                if !spec.controllers[group.controller].shared {
+                    own.push((group.controller, Some(ue)));
+                }
+                ue += 1;
+            }
+        }
+        shared.chain(own).collect()
+    }
+}

@@ -1,0 +1,206 @@
+//! Sums over the requests of a UE, a group, or all.
+
+use crate::network::rows::{Outcome, RequestRow};
+use crate::units::SimTime;
+
+/// A sum and the number of its terms.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sum<T> {
+    /// Σ.
+    pub total: T,
+    /// Number of terms.
+    pub n: u64,
+}
+
+impl Sum<f64> {
+    fn real(&mut self, value: Option<f64>) {
+        if let Some(value) = value {
+            self.total += value;
+            self.n += 1;
+        }
+    }
+
+    /// The mean.
+    pub fn mean(self) -> Option<f64> {
+        (self.n > 0).then(|| self.total / self.n as f64)
+    }
+
+    /// The sum, unless it has no terms.
+    pub fn sum(self) -> Option<f64> {
+        (self.n > 0).then_some(self.total)
+    }
+}
+
+impl Sum<u64> {
+    fn count(&mut self, value: Option<u32>, of: Option<u32>) {
+        if let (Some(value), Some(of)) = (value, of) {
+            self.total += u64::from(value);
+            self.n += u64::from(of);
+        }
+    }
+
+    /// The share of the terms, or the mean.
+    pub fn ratio(self) -> Option<f64> {
+        (self.n > 0).then(|| self.total as f64 / self.n as f64)
+    }
+}
+
+/// Times of a request that are summed.
+const TIMES: usize = 9;
+// Their places.
+pub(super) const E2E: usize = 0;
+pub(super) const TTFT: usize = 1;
+pub(super) const UE_WAIT: usize = 2;
+pub(super) const UE_COMPUTE: usize = 3;
+pub(super) const UPLINK_WAIT: usize = 4;
+pub(super) const UPLINK_AIR: usize = 5;
+pub(super) const EDGE_WAIT: usize = 6;
+pub(super) const EDGE_COMPUTE: usize = 7;
+pub(super) const DOWNLINK: usize = 8;
+
+/// What the requests of one UE come to: about 400 bytes. Times and counts are
+/// exact integers; the rest are sums in the order of the rows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Accumulator {
+    /// Requests by outcome, as [`Outcome::ALL`] orders them.
+    pub outcomes: [u64; Outcome::ALL.len()],
+    /// Completed with the deadline met, or without a deadline.
+    pub in_time: u64,
+    /// Sums of times \[ns\].
+    times: [u128; TIMES],
+    /// Numbers of their terms.
+    timed: [u64; TIMES],
+    /// The longest end-to-end time.
+    pub e2e_max: SimTime,
+    /// Time in which the processor computed, within the measured window \[ns\].
+    pub busy: u128,
+    /// Negative log-likelihood \[nat\]; `n` counts tokens.
+    pub nll: Sum<f64>,
+    /// N ln PPL_0; `n` counts tokens.
+    pub nll_clean: Sum<f64>,
+    /// Perplexities.
+    pub ppl: Sum<f64>,
+    /// Rewards.
+    pub reward: Sum<f64>,
+    /// Layers run on the UE.
+    pub split: Sum<u64>,
+    /// Packets lost, of packets sent.
+    pub packets: Sum<u64>,
+    /// Rows lost, of tokens sent.
+    pub rows: Sum<u64>,
+    /// Energy of the processor \[J\].
+    pub ue_energy: Sum<f64>,
+    /// Energy of the transmitter \[J\].
+    pub tx_energy: Sum<f64>,
+}
+
+impl Accumulator {
+    /// Takes in a request.
+    pub fn add(&mut self, row: &RequestRow<'_>) {
+        self.outcomes[row.outcome as usize] += 1;
+        self.in_time += u64::from(row.outcome == Outcome::Completed && row.deadline_met != Some(false));
+        let times = [
+            row.e2e_s,
+            row.ttft_s,
+            row.ue_wait_s,
+            row.ue_compute_s,
+            row.uplink_wait_s,
+            row.uplink_air_s,
+            row.edge_wait_s,
+            row.edge_compute_s,
+            row.downlink_s,
+        ];
+        for ((total, n), time) in self.times.iter_mut().zip(&mut self.timed).zip(times) {
+            if let Some(time) = time {
+                *total += u128::from(time.as_nanos());
+                *n += 1;
+            }
+        }
+        self.e2e_max = self.e2e_max.max(row.e2e_s.unwrap_or_default());
+        if let Some(tokens) = row.tokens_scored {
+            for (sum, nats) in [
+                (&mut self.nll, row.nll_sum),
+                (&mut self.nll_clean, row.ppl_clean.map(|ppl| f64::from(tokens) * ppl.ln())),
+            ] {
+                if let Some(nats) = nats {
+                    sum.total += nats;
+                    sum.n += u64::from(tokens);
+                }
+            }
+        }
+        self.ppl.real(row.ppl);
+        self.reward.real(row.reward);
+        self.split.count(row.split, Some(1));
+        self.packets.count(row.packets_lost, row.packets_sent);
+        self.rows.count(row.rows_lost, Some(row.prompt_tokens));
+        self.ue_energy.real(row.ue_energy_j);
+        self.tx_energy.real(row.tx_energy_j);
+    }
+
+    /// Takes in the requests of another one. Real sums depend on the order of
+    /// merges in the last bits, so callers merge in a fixed order.
+    pub fn merge(&mut self, other: &Self) {
+        for (ours, theirs) in self.outcomes.iter_mut().zip(other.outcomes) {
+            *ours += theirs;
+        }
+        self.in_time += other.in_time;
+        for (ours, theirs) in self.times.iter_mut().zip(other.times) {
+            *ours += theirs;
+        }
+        for (ours, theirs) in self.timed.iter_mut().zip(other.timed) {
+            *ours += theirs;
+        }
+        self.e2e_max = self.e2e_max.max(other.e2e_max);
+        self.busy += other.busy;
+        for (ours, theirs) in [
+            (&mut self.nll, other.nll),
+            (&mut self.nll_clean, other.nll_clean),
+            (&mut self.ppl, other.ppl),
+            (&mut self.reward, other.reward),
+            (&mut self.ue_energy, other.ue_energy),
+            (&mut self.tx_energy, other.tx_energy),
+        ] {
+            ours.total += theirs.total;
+            ours.n += theirs.n;
+        }
+        for (ours, theirs) in
+            [(&mut self.split, other.split), (&mut self.packets, other.packets), (&mut self.rows, other.rows)]
+        {
+            ours.total += theirs.total;
+            ours.n += theirs.n;
+        }
+    }
+
+    /// The mean of the `time`-th time \[s\].
+    pub fn mean_s(&self, time: usize) -> Option<f64> {
+        let n = self.timed[time];
+        (n > 0).then(|| self.times[time] as f64 / n as f64 / 1e9)
+    }
+
+    /// Requests that ended as `outcome`.
+    pub fn ended(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome as usize]
+    }
+
+    /// Requests, however they ended.
+    pub fn arrivals(&self) -> u64 {
+        self.outcomes.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ue_costs_little_memory() {
+        assert!(size_of::<Accumulator>() <= 432, "{} bytes", size_of::<Accumulator>());
+    }
+
+    #[test]
+    fn outcomes_are_counted_in_their_own_order() {
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Record files: rows as CSV on disk, and what a run's rows come to.
+//!
+//! - [`CsvFile`] streams the rows of any [`Record`](crate::network::rows::Record)
+//!   to disk, seals the file with its length and hash, and leaves whole rows
+//!   behind if the disk is full.
+//! - [`Summary`] takes in every request and gives one [`SummaryRow`] per UE, per
+//!   group and for all, in memory that doesn't grow with the number of requests.
+//! - [`RunRecorder`] is the network's [`Recorder`](crate::network::ports::Recorder):
+//!   the files that a run keeps, and its summary.
+//! - [`column_reference`] prints what every column means.
+//!
+//! ```text
+//!              ┌─▶ CsvFile  requests.csv ─┐
+//! Simulation ──┼─▶ CsvFile decisions.csv ─┼─▶ FileSeal {rows, bytes, blake3} ─▶ manifest
+//!  (rows)      ├─▶ CsvFile    series.csv ─┤
+//!              └─▶ Summary ▶ summary.csv ─┘
+//! ```
+
+mod accumulator;
+mod columns;
+mod csv_file;
+mod recorder;
+mod summary;
+mod summary_row;
+
+pub use columns::column_reference;
+pub use csv_file::{CsvFile, FileSeal, Sink};
+pub use recorder::{Recorded, RunRecorder, Wanted};
+pub use summary::{Summary, Utilisation};
+pub use summary_row::SummaryRow;

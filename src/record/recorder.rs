@@ -1,0 +1,97 @@
+//! The recorder of one run.
+
+use std::path::{Path, PathBuf};
+
+use crate::network::ports::{RecordError, Recorder};
+use crate::network::rows::{DecisionRow, RequestRow, SeriesRow};
+use crate::record::csv_file::{CsvFile, FileSeal};
+use crate::record::summary::{Summary, Utilisation};
+use crate::record::summary_row::SummaryRow;
+
+/// Which files a run keeps; `summary.csv` always comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// `requests.csv`.
+    pub requests: bool,
+    /// `decisions.csv`.
+    pub decisions: bool,
+    /// `series.csv`.
+    pub series: bool,
+}
+
+/// What a run recorded.
+pub struct Recorded {
+    /// The files, in the order requests, decisions, series, summary.
+    pub seals: Vec<FileSeal>,
+    /// The summary, for whoever wants to show it.
+    pub summary: Summary,
+}
+
+/// Keeps the rows of a run: those of the files wanted on disk, those of requests
+/// in the summary.
+pub struct RunRecorder {
+    folder: PathBuf,
+    requests: Option<CsvFile>,
+    decisions: Option<CsvFile>,
+    series: Option<CsvFile>,
+    summary: Summary,
+}
+
+impl RunRecorder {
+    /// Creates the files wanted in `folder`.
+    ///
+    /// # Errors
+    /// [`RecordError`] with the path of the file that can't be created.
+    pub fn create(folder: &Path, wanted: Wanted, summary: Summary) -> Result<Self, RecordError> {
+        Ok(Self {
+            folder: folder.to_owned(),
+            requests: wanted.requests.then(|| CsvFile::create::<RequestRow<'_>>(folder)).transpose()?,
+            decisions: wanted.decisions.then(|| CsvFile::create::<DecisionRow<'_>>(folder)).transpose()?,
+            series: wanted.series.then(|| CsvFile::create::<SeriesRow>(folder)).transpose()?,
+            summary,
+        })
+    }
+
+    /// The summary so far.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// The summary, to tell it when arrivals really stopped.
+    pub fn summary_mut(&mut self) -> &mut Summary {
+        &mut self.summary
+    }
+
+    /// Completes the files and writes `summary.csv`.
+    ///
+    /// # Errors
+    /// [`RecordError`] with the path of the file that can't be completed.
+    pub fn finish(self, utilisation: &Utilisation) -> Result<Recorded, RecordError> {
+        let Self { folder, requests, decisions, series, summary } = self;
+        let mut seals = Vec::new();
+        for file in [requests, decisions, series].into_iter().flatten() {
+            seals.push(file.finish()?);
+        }
+        let mut file = CsvFile::create::<SummaryRow<'_>>(&folder)?;
+        for row in summary.rows(utilisation) {
+            file.push(&row)?;
+        }
+        seals.push(file.finish()?);
+        Ok(Recorded { seals, summary })
+    }
+}
+
+impl Recorder for RunRecorder {
+    fn request(&mut self, row: &RequestRow<'_>) -> Result<(), RecordError> {
+        self.summary.add(row);
+        self.requests.as_mut().map_or(Ok(()), |file| file.push(row))
+    }
+
+    fn decision(&mut self, row: &DecisionRow<'_>) -> Result<(), RecordError> {
+        self.decisions.as_mut().map_or(Ok(()), |file| file.push(row))
+    }
+
+    fn sample(&mut self, row: &SeriesRow) -> Result<(), RecordError> {
+        self.series.as_mut().map_or(Ok(()), |file| file.push(row))
+    }
+}

@@ -1,0 +1,200 @@
+//! What a run's requests come to, per UE, per group and for all.
+
+use crate::network::rows::{Outcome, RequestRow};
+use crate::record::accumulator::{
+    Accumulator, DOWNLINK, E2E, EDGE_COMPUTE, EDGE_WAIT, TTFT, UE_COMPUTE, UE_WAIT, UPLINK_AIR, UPLINK_WAIT,
+};
+use crate::record::summary_row::SummaryRow;
+use crate::stats::Quantiles;
+use crate::units::SimTime;
+
+/// How busy the shared parts of the network were, as shares of time. Empty where
+/// there is no such part.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Utilisation {
+    /// The uplink.
+    pub uplink: Option<f64>,
+    /// The edge's processor.
+    pub edge: Option<f64>,
+}
+
+/// Takes in every request and gives the rows of `summary.csv`. Its memory grows
+/// with the number of UEs (about 400 bytes each) and groups, not of requests.
+pub struct Summary {
+    groups: Vec<Group>,
+    ues: Vec<Ue>,
+    warmup: SimTime,
+    window: SimTime,
+}
+
+struct Group {
+    name: String,
+    /// Its UEs, by the number of the first and their count.
+    first: u32,
+    count: u32,
+    e2e: Quantiles,
+    ttft: Quantiles,
+}
+
+struct Ue {
+    group: u32,
+    sums: Accumulator,
+}
+
+impl Summary {
+    /// Of no requests yet. `groups` are the `[[ue]]` groups in order, by name and
+    /// number of UEs; `warmup` is the time before which arrivals don't count;
+    /// `window` is the time from there until arrivals stop, which rates and
+    /// utilisations are per.
+    pub fn new(groups: &[(String, u32)], warmup: SimTime, window: SimTime) -> Self {
+        let mut ues = Vec::new();
+        let groups = groups
+            .iter()
+            .enumerate()
+            .map(|(number, (name, count))| {
+                let first = ues.len() as u32;
+                ues.extend((0..*count).map(|_| Ue { group: number as u32, sums: Accumulator::default() }));
+                Group { name: name.clone(), first, count: *count, e2e: Quantiles::new(), ttft: Quantiles::new() }
+            })
+            .collect();
+        Self { groups, ues, warmup, window }
+    }
+
+    /// Says that arrivals stopped early, `window` after the warm-up (a stop rule).
+    pub fn set_window(&mut self, window: SimTime) {
+        self.window = window;
+    }
+
+    /// Number of groups.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Takes in a request.
+    pub fn add(&mut self, row: &RequestRow<'_>) {
+        let Some(ue) = self.ues.get_mut(row.ue_id as usize) else {
+            debug_assert!(false, "there is no UE {}", row.ue_id);
+            return;
+        };
+        if let Some(compute) = row.ue_compute_s {
+            // What runs before or behind the window keeps the UE busy outside of it.
+            let from = row.arrival_s + row.ue_wait_s.unwrap_or_default();
+            let (open, close) = (self.warmup, self.warmup + self.window);
+            let inside = (from + compute).min(close).saturating_sub(from.max(open));
+            ue.sums.busy += u128::from(inside.as_nanos());
+        }
+        if row.arrival_s < self.warmup {
+            return;
+        }
+        ue.sums.add(row);
+        let group = &mut self.groups[ue.group as usize];
+        if let Some(time) = row.e2e_s {
+            group.e2e.push(time.as_nanos());
+        }
+        if let Some(time) = row.ttft_s {
+            group.ttft.push(time.as_nanos());
+        }
+    }
+
+    /// The rows of `summary.csv`: all UEs by number, the groups in order, all.
+    pub fn rows<'s>(&'s self, utilisation: &Utilisation) -> impl Iterator<Item = SummaryRow<'s>> + use<'s> {
+        let utilisation = *utilisation;
+        let ues = self.ues.iter().enumerate().map(|(number, ue)| {
+            let group = self.groups[ue.group as usize].name.as_str();
+            self.row("ue", number.to_string(), Some(group), &ue.sums, 1)
+        });
+        ues.chain(std::iter::once_with(move || self.aggregates(&utilisation)).flatten())
+    }
+
+    /// The rows of the groups in order, then the one of all: the last rows of [`Summary::rows`].
+    pub fn aggregates<'s>(&'s self, utilisation: &Utilisation) -> Vec<SummaryRow<'s>> {
+        let mut all = Accumulator::default();
+        let (mut e2e, mut ttft) = (Quantiles::new(), Quantiles::new());
+        let mut rows = Vec::with_capacity(self.groups.len() + 1);
+        for group in &self.groups {
+            let mut sums = Accumulator::default();
+            for ue in &self.ues[group.first as usize..][..group.count as usize] {
+                sums.merge(&ue.sums);
+            }
+            all.merge(&sums);
+            e2e.merge(&group.e2e);
+            ttft.merge(&group.ttft);
+            let row = self.row("group", group.name.clone(), Some(&group.name), &sums, group.count as usize);
+            rows.push(with_quantiles(row, &group.e2e, &group.ttft));
+        }
+        let row = self.row("all", "all".to_owned(), None, &all, self.ues.len());
+        rows.push(SummaryRow {
+            uplink_utilisation: utilisation.uplink,
+            edge_utilisation: utilisation.edge,
+            ..with_quantiles(row, &e2e, &ttft)
+        });
+        rows
+    }
+
+    fn row<'s>(
+        &self,
+        scope: &'static str,
+        name: String,
+        group: Option<&'s str>,
+        sums: &Accumulator,
+        ues: usize,
+    ) -> SummaryRow<'s> {
+        let window = Some(self.window.as_secs_f64()).filter(|&window| window > 0.0);
+        let completed = sums.ended(Outcome::Completed);
+        let mean = |time: usize| sums.mean_s(time);
+        SummaryRow {
+            scope,
+            name,
+            group,
+            arrivals: sums.arrivals(),
+            completed,
+            outage: sums.ended(Outcome::Outage),
+            timeout: sums.ended(Outcome::Timeout),
+            dropped: sums.ended(Outcome::Dropped),
+            unfinished: sums.ended(Outcome::Unfinished),
+            e2e_mean_s: mean(E2E),
+            e2e_median_s: None,
+            e2e_p95_s: None,
+            e2e_p99_s: None,
+            e2e_max_s: mean(E2E).map(|_| sums.e2e_max),
+            ttft_mean_s: mean(TTFT),
+            ttft_median_s: None,
+            ttft_p95_s: None,
+            ttft_p99_s: None,
+            ue_wait_mean_s: mean(UE_WAIT),
+            ue_compute_mean_s: mean(UE_COMPUTE),
+            uplink_wait_mean_s: mean(UPLINK_WAIT),
+            uplink_air_mean_s: mean(UPLINK_AIR),
+            edge_wait_mean_s: mean(EDGE_WAIT),
+            edge_compute_mean_s: mean(EDGE_COMPUTE),
+            downlink_mean_s: mean(DOWNLINK),
+            corpus_ppl: sums.nll.mean().map(f64::exp),
+            ppl_mean: sums.ppl.mean(),
+            corpus_ppl_clean: sums.nll_clean.mean().map(f64::exp),
+            split_mean: sums.split.ratio(),
+            reward_mean: sums.reward.mean(),
+            packet_loss_rate: sums.packets.ratio(),
+            row_loss_rate: sums.rows.ratio(),
+            ue_utilisation: window.filter(|_| ues > 0).map(|window| sums.busy as f64 / 1e9 / (ues as f64 * window)),
+            uplink_utilisation: None,
+            edge_utilisation: None,
+            ue_energy_j: sums.ue_energy.sum(),
+            tx_energy_j: sums.tx_energy.sum(),
+            goodput_rps: window.map(|window| sums.in_time as f64 / window),
+            throughput_rps: window.map(|window| completed as f64 / window),
+        }
+    }
+}
+
+fn with_quantiles<'s>(row: SummaryRow<'s>, e2e: &Quantiles, ttft: &Quantiles) -> SummaryRow<'s> {
+    let at = |quantiles: &Quantiles, p: f64| quantiles.quantile(p).map(SimTime::from_nanos);
+    SummaryRow {
+        e2e_median_s: at(e2e, 0.5),
+        e2e_p95_s: at(e2e, 0.95),
+        e2e_p99_s: at(e2e, 0.99),
+        ttft_median_s: at(ttft, 0.5),
+        ttft_p95_s: at(ttft, 0.95),
+        ttft_p99_s: at(ttft, 0.99),
+        ..row
+    }
+}

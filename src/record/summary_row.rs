@@ -1,0 +1,88 @@
+//! A row of `summary.csv`.
+
+use crate::network::rows::{Cell, CellVisitor, Column, Record, record};
+use crate::units::SimTime;
+
+record! {
+    /// One row per UE, one per group, and one for all. Only requests that arrived after the warm-up count. Means are over the requests that have the value.
+    "summary.csv" => pub struct SummaryRow<'a> {
+        /// `ue`, `group` or `all`: what the row is about.
+        scope: &'static str,
+        /// Number of the UE (`ue_id` of the other files), name of the group, or `all`.
+        name: String,
+        /// Name of the `[[ue]]` group. Empty for `all`.
+        group: Option<&'a str>,
+        /// Requests that arrived: the sum of the five outcomes.
+        arrivals: u64,
+        /// Requests whose result the client has.
+        completed: u64,
+        /// Requests of which nothing arrived at the edge.
+        outage: u64,
+        /// Requests whose deadline passed.
+        timeout: u64,
+        /// Requests refused by a full queue.
+        dropped: u64,
+        /// Requests that the drain limit cut off.
+        unfinished: u64,
+        /// Mean end-to-end time of completed requests \[s\].
+        e2e_mean_s: Option<f64>,
+        /// Median of the same, within 0.1 % \[s\]. Empty for UEs, as are all quantiles.
+        e2e_median_s: Option<SimTime>,
+        /// 95th percentile of the same \[s\].
+        e2e_p95_s: Option<SimTime>,
+        /// 99th percentile of the same \[s\].
+        e2e_p99_s: Option<SimTime>,
+        /// Maximum of the same, exact \[s\].
+        e2e_max_s: Option<SimTime>,
+        /// Mean time to the first token \[s\].
+        ttft_mean_s: Option<f64>,
+        /// Median of the same, within 0.1 % \[s\].
+        ttft_median_s: Option<SimTime>,
+        /// 95th percentile of the same \[s\].
+        ttft_p95_s: Option<SimTime>,
+        /// 99th percentile of the same \[s\].
+        ttft_p99_s: Option<SimTime>,
+        /// Mean wait for the UE's processor \[s\].
+        ue_wait_mean_s: Option<f64>,
+        /// Mean computing time on the UE \[s\].
+        ue_compute_mean_s: Option<f64>,
+        /// Mean of `uplink_wait_s`: sharing, and waiting for retransmissions \[s\].
+        uplink_wait_mean_s: Option<f64>,
+        /// Mean airtime alone on the uplink \[s\].
+        uplink_air_mean_s: Option<f64>,
+        /// Mean wait for the edge's processor \[s\].
+        edge_wait_mean_s: Option<f64>,
+        /// Mean computing time on the edge \[s\].
+        edge_compute_mean_s: Option<f64>,
+        /// Mean time of the result's return \[s\].
+        downlink_mean_s: Option<f64>,
+        /// Corpus perplexity exp(Σ NLL / Σ N), over requests with a likelihood: outages with chance, not those that ended otherwise.
+        corpus_ppl: Option<f64>,
+        /// Mean of the requests' perplexities.
+        ppl_mean: Option<f64>,
+        /// Corpus perplexity of the same windows without a channel: exp(Σ N ln PPL_0 / Σ N).
+        corpus_ppl_clean: Option<f64>,
+        /// Mean number of layers run on the UE.
+        split_mean: Option<f64>,
+        /// Mean reward.
+        reward_mean: Option<f64>,
+        /// Packets lost over packets sent.
+        packet_loss_rate: Option<f64>,
+        /// Rows of the tensor lost over rows sent, of requests that have both.
+        row_loss_rate: Option<f64>,
+        /// Share of the time after the warm-up, until arrivals stop, in which the UE (a UE, in the mean) computes.
+        ue_utilisation: Option<f64>,
+        /// Share of time in which the uplink is busy. Only for `all`.
+        uplink_utilisation: Option<f64>,
+        /// Share of time in which the edge's processor is busy. Only for `all`.
+        edge_utilisation: Option<f64>,
+        /// Energy of the UEs' processors, summed \[J\].
+        ue_energy_j: Option<f64>,
+        /// Energy of the UEs' transmitters, summed \[J\].
+        tx_energy_j: Option<f64>,
+        /// Requests completed within their deadline, if they have one, per second.
+        goodput_rps: Option<f64>,
+        /// Requests completed per second.
+        throughput_rps: Option<f64>,
+    }
+}

@@ -1,0 +1,459 @@
+//! From a scenario and its inputs to a network: SI units, references resolved,
+//! and what only the inputs can tell about the scenario.
+
+use std::sync::Arc;
+
+use crate::channel::{
+    DEFAULT_RAYLEIGH_SCALE, Encoding, FadingKind, LossUnit, Parameter, Reception, average_fade_duration,
+    digital_gain_threshold, gain_threshold_for, relative_threshold,
+};
+use crate::control::{
+    ActionSpace, CorpusPrompts, FixedPolicy, GreedyPolicy, LengthPrompts, LlmQuality, NoQuality, OraclePolicy, Outlook,
+    RandomPolicy, RewardFunction, TableQuality,
+};
+use crate::kernel::Streams;
+use crate::network::compute::Processor;
+use crate::network::costs::tensor_values;
+use crate::network::ports::{Controller, Prompts, QualitySource, ServiceMode};
+use crate::network::spec::{
+    ChannelSpec, ControllerSpec, Discipline, DownlinkSpec, EdgeSpec, GroupSpec, InitialSplit, NetworkSpec, OutageSpec,
+    ServiceLaw, SplitSpec,
+};
+use crate::network::workload::{Arrivals, PromptTokens, Workload};
+use crate::network::world::World;
+use crate::radio::{LinkMode, PayloadKind, UplinkSpec, transmit_power_w};
+use crate::run::inputs::Inputs;
+use crate::scenario::nodes::{DisciplineName, ServiceLawName, UeTable, WorkloadKind};
+use crate::scenario::schema::{
+    ActionKind, ChannelTable, ControllerKind, ControllerScope, QualitySourceName, RewardKind, Scenario,
+    ServiceModeName, SharingKind,
+};
+use crate::scenario::values::{Count, NumberOr, SplitMax, Varying};
+use crate::scenario::{Problem, devices};
+use crate::units::{SimTime, ratio_from_db};
+
+/// A scenario, ready to run any number of times.
+#[derive(Clone)]
+pub struct Assembly {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Its inputs.
+    pub inputs: Inputs,
+    /// Its network.
+    pub network: NetworkSpec,
+    /// Its reward.
+    pub reward: RewardFunction,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<Problem>,
+}
+
+impl Assembly {
+    /// Builds the network of a checked scenario.
+    ///
+    /// # Errors
+    /// Every conflict between the scenario and its inputs.
+    pub fn new(scenario: &Scenario, inputs: Inputs) -> Result<Self, Vec<Problem>> {
+        let reward = reward(scenario);
+        let mut problems = Vec::new();
+        let network = network(scenario, &inputs, &mut problems);
+        check_inputs(scenario, &inputs, &network, &mut problems);
+        if problems.iter().any(Problem::is_error) {
+            return Err(problems);
+        }
+        Ok(Self { scenario: scenario.clone(), inputs, network, reward, warnings: problems })
+    }
+
+    /// The controllers of one run, in the order that the network expects.
+    pub fn controllers(&self, streams: Streams) -> Vec<Box<dyn Controller>> {
+        let tables = self.scenario.controller.tables();
+        let controller = |table: usize| -> Box<dyn Controller> {
+            let table = &tables[table];
+            let (min, max) = (self.network.split.min, self.network.split.max);
+            let moves = (table.action == ActionKind::Relative).then(|| table.moves.clone());
+            let space = ActionSpace { min, max, moves };
+            let outlook = || {
+                let table = self.inputs.table.clone()?;
+                let cost = self.network.cost.clone();
+                let (reward, lambda) = (self.reward, self.scenario.reward.lambda);
+                Some(Outlook { table, reward, lambda, cost, model_layers: self.network.model_layers })
+            };
+            match (table.kind, outlook()) {
+                (ControllerKind::Random, _) => Box::new(RandomPolicy { space, streams }),
+                (ControllerKind::Greedy, Some(outlook)) => Box::new(GreedyPolicy { space, outlook }),
+                (ControllerKind::Oracle, Some(outlook)) => Box::new(OraclePolicy { space, outlook }),
+                // Without a table there is no greedy: `validate` has refused that.
+                (ControllerKind::Fixed | ControllerKind::Greedy | ControllerKind::Oracle, _) => {
+                    Box::new(FixedPolicy { space })
+                }
+            }
+        };
+        World::controllers(&self.network).into_iter().map(|(table, _)| controller(table)).collect()
+    }
+
+    /// The quality source of one run.
+    pub fn quality(&self, streams: Streams, pool: &Arc<rayon::ThreadPool>) -> Box<dyn QualitySource> {
+        let model = &self.inputs.model;
+        match (self.scenario.quality.source, &self.inputs.corpus, &self.inputs.table) {
+            (QualitySourceName::Llm, Some(corpus), _) => {
+                Box::new(LlmQuality::new(model.clone(), corpus.clone(), pool.clone(), streams))
+            }
+            (QualitySourceName::Table, _, Some(table)) => {
+                Box::new(TableQuality::new(table.clone(), model.decoder.config().vocab))
+            }
+            _ => Box::new(NoQuality),
+        }
+    }
+
+    /// The prompts of one run.
+    pub fn prompts(&self) -> Box<dyn Prompts> {
+        match &self.inputs.corpus {
+            Some(corpus) => Box::new(CorpusPrompts::new(corpus.clone())),
+            None => Box::new(LengthPrompts),
+        }
+    }
+}
+
+fn reward(scenario: &Scenario) -> RewardFunction {
+    let table = &scenario.reward;
+    match table.kind {
+        RewardKind::Chen25Eq8 => RewardFunction::Chen25Eq8 { lambda: table.lambda, ppl_cap: table.ppl_cap },
+        RewardKind::RelativeGain => {
+            RewardFunction::RelativeGain { a: table.a, b: table.b, p_max: table.p_max, ppl_cap: table.ppl_cap }
+        }
+    }
+}
+
+fn network(scenario: &Scenario, inputs: &Inputs, problems: &mut Vec<Problem>) -> NetworkSpec {
+    let radio = &scenario.radio;
+    let layers = inputs.model.decoder.layers() as u32;
+    let channels = scenario.channel.tables();
+    let controllers = scenario.controller.tables();
+    let power = transmit_power_w(radio.tx_power_dbm, radio.power_unit_mw);
+    let by_name = |names: Vec<Option<&str>>, given: Option<&str>| {
+        names.iter().position(|name| given.is_some() && *name == given).unwrap_or(0)
+    };
+    let group = |(index, ue): (usize, &UeTable)| GroupSpec {
+        name: ue.name.clone(),
+        count: ue.count,
+        processor: device(&ue.device, scenario),
+        queue_capacity: ue.queue_capacity,
+        deadline: ue.deadline_ms.map(|ms| SimTime::from_secs_saturating(ms * 1e-3)),
+        workload: workload(ue, inputs.traces[index].clone()),
+        channel: by_name(channels.iter().map(|table| table.name.as_deref()).collect(), ue.channel.as_deref()),
+        controller: by_name(controllers.iter().map(|table| table.name.as_deref()).collect(), ue.controller.as_deref()),
+        tx_power_w: power,
+    };
+    NetworkSpec {
+        mode: match scenario.service.mode {
+            ServiceModeName::Split => ServiceMode::Split,
+            ServiceModeName::DeviceOnly => ServiceMode::DeviceOnly,
+            ServiceModeName::EdgeOnly => ServiceMode::EdgeOnly,
+        },
+        cost: inputs.cost.clone(),
+        model_layers: layers,
+        split: split(scenario, layers, problems),
+        channels: channels.iter().map(|table| channel(table, scenario)).collect(),
+        controllers: controllers
+            .iter()
+            .map(|table| ControllerSpec {
+                shared: table.scope == ControllerScope::Shared,
+                steps_per_episode: table.steps_per_episode,
+            })
+            .collect(),
+        groups: scenario.ue.iter().enumerate().map(group).collect(),
+        uplinks: channels.iter().map(|table| uplink(table, scenario, inputs)).collect(),
+        downlink: DownlinkSpec { latency_s: radio.downlink_latency_ms * 1e-3, rate_bps: radio.downlink_mbps * 1e6 },
+        retransmission_delay: SimTime::from_secs_saturating(radio.retransmission_delay_ms * 1e-3),
+        max_transmissions: radio.max_transmissions,
+        edge: edge(scenario),
+        duration: SimTime::from_secs_saturating(scenario.duration_s),
+        warmup: SimTime::from_secs_saturating(scenario.warmup_s),
+        drain_limit: SimTime::from_secs_saturating(scenario.drain_limit_s),
+        max_requests: scenario.stop.requests,
+        max_steps: scenario.stop.env_steps,
+        sample_interval: (scenario.output.sample_interval_s > 0.0)
+            .then(|| SimTime::from_secs_saturating(scenario.output.sample_interval_s)),
+    }
+}
+
+fn device(name: &str, scenario: &Scenario) -> Processor {
+    // `validate` has refused unknown names.
+    devices::find(name, &scenario.device).unwrap_or(Processor {
+        flop_per_s: f64::INFINITY,
+        bytes_per_s: f64::INFINITY,
+        bytes_per_parameter: 0.0,
+        overhead_s: 0.0,
+        power_w: 0.0,
+    })
+}
+
+fn split(scenario: &Scenario, layers: u32, problems: &mut Vec<Problem>) -> SplitSpec {
+    let table = &scenario.split;
+    let max = match table.max {
+        SplitMax::All => layers,
+        SplitMax::Layer(max) => max,
+    };
+    if max > layers {
+        problems.push(
+            Problem::error("split.max", format!("split.max is above the model's {layers} layers"))
+                .with_value(max)
+                .with_allowed(format!("{} to {layers}, or \"all\"", table.min)),
+        );
+    } else if table.min > max {
+        problems.push(
+            Problem::error("split.min", format!("split.min is above the largest split, {max}"))
+                .with_value(table.min)
+                .with_allowed(format!("1 to {max}")),
+        );
+    }
+    let initial = match &table.initial {
+        None => InitialSplit::Constant(table.min),
+        Some(Count::Number(split)) => InitialSplit::Constant(*split),
+        Some(NumberOr::Table(range)) => InitialSplit::Drawn {
+            min: range.min,
+            max: range.max,
+            draw: range.draw.unwrap_or(crate::channel::Draw::PerEpisode),
+        },
+    };
+    let (least, largest) = table.initial.as_ref().map_or((table.min, table.min), Count::bounds);
+    if largest > max && max <= layers {
+        problems.push(
+            Problem::error("split.initial", "the initial split is outside split.min and split.max")
+                .with_value(if least == largest { least.to_string() } else { format!("{least} to {largest}") })
+                .with_allowed(format!("{} to {max}", table.min)),
+        );
+    }
+    SplitSpec { min: table.min, max: max.min(layers), initial }
+}
+
+fn workload(ue: &UeTable, trace: Option<Arc<[crate::network::workload::TraceArrival]>>) -> Workload {
+    const DEFAULT_RATE_PER_S: f64 = 0.1;
+    const DEFAULT_THINK_TIME_S: f64 = 1.0;
+    let table = &ue.workload;
+    let rate_per_s = table.rate_per_s.unwrap_or(DEFAULT_RATE_PER_S);
+    Workload {
+        arrivals: match (table.kind, trace) {
+            (WorkloadKind::Trace, Some(trace)) => Arrivals::Trace(trace),
+            (WorkloadKind::Poisson | WorkloadKind::Trace, _) => Arrivals::Poisson { rate_per_s },
+            (WorkloadKind::Deterministic, _) => {
+                // A gap of 0 ns would stop simulated time.
+                let interval = SimTime::from_secs_saturating(1.0 / rate_per_s).max(SimTime::from_nanos(1));
+                Arrivals::Deterministic { interval }
+            }
+            (WorkloadKind::ClosedLoop, _) => {
+                Arrivals::ClosedLoop { think_time_s: table.think_time_s.unwrap_or(DEFAULT_THINK_TIME_S) }
+            }
+        },
+        prompt_tokens: match &table.prompt_tokens {
+            Count::Number(tokens) => PromptTokens::Constant(*tokens),
+            NumberOr::Table(range) => PromptTokens::Drawn { min: range.min, max: range.max },
+        },
+        output_tokens: table.output_tokens,
+    }
+}
+
+fn parameter(varying: &Varying) -> Parameter {
+    // `validate` has refused ranges without a draw.
+    varying.parameter().unwrap_or(Parameter::Constant(varying.bounds().0))
+}
+
+fn channel(table: &ChannelTable, scenario: &Scenario) -> ChannelSpec {
+    let digital = table.reception == Reception::Digital;
+    let given = |varying: &Option<Varying>| varying.as_ref().map(parameter);
+    let threshold = given(&table.gain_threshold).or_else(|| {
+        let snr = ratio_from_db(table.snr_db?);
+        let bandwidth_hz = scenario.radio.bandwidth_mhz * 1e6;
+        let rate_bps = scenario.radio.spectral_efficiency_bps_hz * bandwidth_hz;
+        Some(Parameter::Constant(digital_gain_threshold(rate_bps, bandwidth_hz, ratio_from_db(table.snr_gap_db), snr)))
+    });
+    let unit_power = Parameter::Constant(DEFAULT_RAYLEIGH_SCALE);
+    let outage = match (given(&table.rayleigh_scale), threshold, given(&table.loss_probability)) {
+        (None, Some(gain_threshold), Some(loss_probability)) => {
+            OutageSpec::ThresholdAndLoss { gain_threshold, loss_probability }
+        }
+        (scale, Some(gain_threshold), _) => {
+            OutageSpec::ScaleAndThreshold { rayleigh_scale: scale.unwrap_or(unit_power), gain_threshold }
+        }
+        (scale, None, loss) => OutageSpec::ScaleAndLoss {
+            rayleigh_scale: scale.unwrap_or(unit_power),
+            loss_probability: loss.unwrap_or(Parameter::Constant(0.0)),
+        },
+    };
+    ChannelSpec {
+        noise_std: if digital { Parameter::Constant(0.0) } else { parameter(&table.noise_std) },
+        outage,
+        reception: table.reception,
+        tx_normalisation: table.tx_normalisation,
+        loss_unit: table.loss_unit,
+        encoding: table.encoding.unwrap_or(Encoding::F16),
+        doppler_hz: table.doppler_hz,
+        fading: table.fading,
+        sinusoids: table.sinusoids as usize,
+    }
+}
+
+fn uplink(table: &ChannelTable, scenario: &Scenario, inputs: &Inputs) -> UplinkSpec {
+    let radio = &scenario.radio;
+    UplinkSpec {
+        bandwidth_hz: radio.bandwidth_mhz * 1e6,
+        mode: if table.reception == Reception::Digital {
+            LinkMode::Digital {
+                spectral_efficiency_bps_hz: radio.spectral_efficiency_bps_hz,
+                packet_bits: 8 * u64::from(radio.packet_bytes),
+            }
+        } else {
+            let row = inputs.cost.geometry.payload_values(1) as u64;
+            LinkMode::Analog { packet_values: radio.packet_values.unwrap_or(row) }
+        },
+        ideal: radio.sharing == SharingKind::Ideal,
+    }
+}
+
+fn edge(scenario: &Scenario) -> EdgeSpec {
+    let table = &scenario.edge;
+    EdgeSpec {
+        processor: device(&table.device, scenario),
+        discipline: match table.discipline {
+            DisciplineName::Fifo => Discipline::Fifo { servers: table.servers },
+            DisciplineName::Ps => Discipline::ProcessorSharing,
+            DisciplineName::Batch => Discipline::Batch {
+                max_batch: table.max_batch,
+                max_wait: SimTime::from_secs_saturating(table.max_wait_ms * 1e-3),
+            },
+        },
+        service: table.service_time.as_ref().map(|service| {
+            let mean_s = service.mean_ms * 1e-3;
+            match service.law {
+                ServiceLawName::Deterministic => ServiceLaw::Deterministic { mean_s },
+                ServiceLawName::Exponential => ServiceLaw::Exponential { mean_s },
+            }
+        }),
+    }
+}
+
+/// What only the inputs can tell: windows that don't fit, tables that don't
+/// reach, fades that outlast a request.
+fn check_inputs(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, problems: &mut Vec<Problem>) {
+    let positions = inputs.model.decoder.config().max_positions as u32;
+    for (index, (ue, group)) in scenario.ue.iter().zip(&network.groups).enumerate() {
+        let path = format!("ue[{index}].workload.prompt_tokens");
+        let Some(corpus) = &inputs.corpus else { continue };
+        let lengths: Vec<u32> = match &group.workload.arrivals {
+            Arrivals::Trace(trace) => trace.iter().map(|row| row.prompt_tokens).collect(),
+            _ => vec![ue.workload.prompt_tokens.bounds().1],
+        };
+        let Some(&longest) = lengths.iter().max() else { continue };
+        let window = corpus.longest_window(longest as usize) as u32;
+        if window > positions {
+            problems.push(
+                Problem::error(path, "a prompt is longer than the model's context")
+                    .with_value(window)
+                    .with_allowed(format!("1 to {positions}")),
+            );
+        } else if let Err(error) = corpus.window(0, longest as usize) {
+            problems.push(Problem::error("model.corpus", error.to_string()));
+        }
+    }
+    check_table(scenario, inputs, network, problems);
+    if network.mode == ServiceMode::Split {
+        for index in 0..network.channels.len() {
+            check_fades(scenario, network, index, problems);
+        }
+    }
+}
+
+fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, problems: &mut Vec<Problem>) {
+    let Some(table) = &inputs.table else { return };
+    let in_force = scenario.quality.source == QualitySourceName::Table
+        || scenario
+            .controller
+            .tables()
+            .iter()
+            .any(|table| matches!(table.kind, ControllerKind::Greedy | ControllerKind::Oracle));
+    if !in_force {
+        return;
+    }
+    let (first, last) = table.splits();
+    if first > network.split.min || last < network.split.max {
+        problems.push(
+            Problem::error("quality.table", format!("the table knows splits {first} to {last} only"))
+                .with_allowed(format!("splits {} to {}", network.split.min, network.split.max))
+                .with_hint("profile the other splits as well, or set split.min and split.max"),
+        );
+    }
+    let needs_ppl = scenario.reward.kind == RewardKind::Chen25Eq8
+        || scenario.controller.tables().iter().any(|table| table.kind == ControllerKind::Oracle);
+    if needs_ppl && !table.has_ppl() {
+        problems.push(
+            Problem::error(
+                "quality.table",
+                "the table knows relative gains and no PPL, so eq. (7) and (8) don't apply",
+            )
+            .with_hint("set reward.kind = \"relative-gain\", and no controller \"oracle\""),
+        );
+    }
+    for (index, channel) in scenario.channel.tables().iter().enumerate() {
+        let path = scenario.channel.path("channel", index);
+        let reach = |name: &str, asked: (f64, f64), known: Option<(f64, f64)>| {
+            let (low, high) = known.unwrap_or((0.0, f64::INFINITY));
+            (asked.0 < low || asked.1 > high).then(|| {
+                Problem::error(format!("{path}.{name}"), format!("the quality table knows {name} from {low} to {high}"))
+                    .with_value(if asked.0 == asked.1 {
+                        asked.0.to_string()
+                    } else {
+                        format!("{} to {}", asked.0, asked.1)
+                    })
+                    .with_hint("profile a wider range")
+            })
+        };
+        let loss = channel.loss_probability.as_ref().map_or((0.0, 0.0), Varying::bounds);
+        problems.extend(reach("loss_probability", loss, Some(table.losses())));
+        if channel.reception != Reception::Digital {
+            problems.extend(reach("noise_std", channel.noise_std.bounds(), table.noises()));
+        }
+    }
+}
+
+/// A fade that outlasts a transmission loses all of it or nothing.
+fn check_fades(scenario: &Scenario, network: &NetworkSpec, index: usize, problems: &mut Vec<Problem>) {
+    let channel = &network.channels[index];
+    if channel.fading == FadingKind::None || channel.loss_unit == LossUnit::ElementIid || network.uplinks[index].ideal {
+        return;
+    }
+    let rho = match &channel.outage {
+        OutageSpec::ScaleAndLoss { loss_probability, .. } | OutageSpec::ThresholdAndLoss { loss_probability, .. } => {
+            let (_, most) = loss_probability.bounds();
+            gain_threshold_for(most, 1.0).map_or(0.0, |threshold| relative_threshold(threshold, 1.0))
+        }
+        OutageSpec::ScaleAndThreshold { rayleigh_scale, gain_threshold } => {
+            relative_threshold(gain_threshold.bounds().1, rayleigh_scale.bounds().0)
+        }
+    };
+    let fade_s = average_fade_duration(channel.doppler_hz, rho);
+    for group in network.groups.iter().filter(|group| group.channel == index) {
+        let tokens = match group.workload.prompt_tokens {
+            PromptTokens::Constant(tokens) => tokens,
+            PromptTokens::Drawn { max, .. } => max,
+        };
+        let payload = network.uplinks[index].payload(PayloadKind::Tensor {
+            values: tensor_values(network, tokens),
+            bits_per_value: channel.encoding.bits_per_value() as u32,
+        });
+        let airtime_s = payload.airtime.as_secs_f64();
+        if fade_s > airtime_s {
+            let message = format!(
+                "a mean fade lasts {:.1} ms, longer than the {:.1} ms that a request of group {} is on the air: \
+                 losses are mostly all or nothing",
+                fade_s * 1e3,
+                airtime_s * 1e3,
+                group.name
+            );
+            let path = scenario.channel.path("channel", index);
+            problems.push(
+                Problem::warning(format!("{path}.doppler_hz"), message)
+                    .with_hint("raise doppler_hz, or send more slowly, if partial losses are what you study"),
+            );
+            return;
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The files that a scenario names: models, corpora, tables, traces. Each is
+//! loaded once per process and shared by all runs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::control::{BUILTIN_TABLE, QualityTable};
+use crate::llm::{BUILTIN, Corpus, CostModel, FlopCount, Geometry, LoadedModel, Segmentation};
+use crate::network::workload::TraceArrival;
+use crate::scenario::nodes::WorkloadKind;
+use crate::scenario::schema::{FlopCountName, QualitySourceName, WindowKind};
+use crate::scenario::{LoadedScenario, Problem};
+use crate::units::SimTime;
+
+/// What a scenario names, loaded.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// The running model.
+    pub model: Arc<LoadedModel>,
+    /// Its prompts; only where the model runs.
+    pub corpus: Option<Arc<Corpus>>,
+    /// The quality table.
+    pub table: Option<Arc<QualityTable>>,
+    /// The trace of each group that has one.
+    pub traces: Vec<Option<Arc<[TraceArrival]>>>,
+    /// What is paid for FLOP, bytes and payload.
+    pub cost: CostModel,
+    /// Content hash of each file, by the key that names it.
+    pub hashes: BTreeMap<String, String>,
+}
+
+type CorpusKey = (String, String, bool);
+
+/// Files loaded so far.
+#[derive(Default)]
+pub struct Library {
+    models: BTreeMap<String, Arc<LoadedModel>>,
+    corpora: BTreeMap<CorpusKey, Arc<Corpus>>,
+    tables: BTreeMap<String, Arc<QualityTable>>,
+    traces: BTreeMap<PathBuf, (Arc<[TraceArrival]>, String)>,
+}
+
+impl Library {
+    /// Loads what a scenario names.
+    ///
+    /// # Errors
+    /// Every file that can't be used, as a problem at the key that names it.
+    pub fn load(&mut self, loaded: &LoadedScenario) -> Result<Inputs, Vec<Problem>> {
+        let scenario = &loaded.scenario;
+        let mut problems = Vec::new();
+        let mut hashes = BTreeMap::new();
+
+        let model = keep(&mut problems, "model.source", self.model(loaded, &scenario.model.source));
+        if let Some(model) = &model {
+            hashes.insert("model.source".to_owned(), model.content_hash().to_owned());
+        }
+        let mut corpus = None;
+        if let (Some(model), QualitySourceName::Llm) = (&model, scenario.quality.source) {
+            hashes.insert("tokenizer".to_owned(), model.tokenizer.content_hash().to_owned());
+            corpus = keep(&mut problems, "model.corpus", self.corpus(loaded, model));
+        }
+        if let Some(corpus) = &corpus {
+            hashes.insert("model.corpus".to_owned(), corpus.content_hash().to_owned());
+        }
+        let table = scenario.quality.table.as_deref().map(|source| self.table(loaded, source));
+        let table = table.and_then(|table| keep(&mut problems, "quality.table", table));
+        if let Some(table) = &table {
+            hashes.insert("quality.table".to_owned(), table.content_hash().to_owned());
+        }
+        let mut traces = Vec::new();
+        for (index, group) in scenario.ue.iter().enumerate() {
+            let path = format!("ue.{index}.workload.path");
+            let trace = match (&group.workload.kind, &group.workload.path) {
+                (WorkloadKind::Trace, Some(file)) => keep(&mut problems, &path, self.trace(&loaded.resolve(file))),
+                _ => None,
+            };
+            if let Some((_, hash)) = &trace {
+                hashes.insert(path, hash.clone());
+            }
+            traces.push(trace.map(|(trace, _)| trace));
+        }
+        let cost = model.as_ref().and_then(|model| keep(&mut problems, "model.cost_as", cost(loaded, model)));
+        if let Some(cost) = &cost
+            && !is_name(&scenario.model.cost_as)
+        {
+            hashes.insert("model.cost_as".to_owned(), blake3_of(&format!("{:?}", cost.geometry)));
+        }
+        match (model, cost) {
+            (Some(model), Some(cost)) if problems.is_empty() => {
+                Ok(Inputs { model, corpus, table, traces, cost, hashes })
+            }
+            _ => Err(problems),
+        }
+    }
+
+    fn model(&mut self, loaded: &LoadedScenario, source: &str) -> Result<Arc<LoadedModel>, String> {
+        if let Some(model) = self.models.get(source) {
+            return Ok(model.clone());
+        }
+        let name = if source == BUILTIN { source.to_owned() } else { loaded.resolve(source).display().to_string() };
+        let model = Arc::new(LoadedModel::open(&name).map_err(|error| error.to_string())?);
+        self.models.insert(source.to_owned(), model.clone());
+        Ok(model)
+    }
+
+    fn corpus(&mut self, loaded: &LoadedScenario, model: &LoadedModel) -> Result<Arc<Corpus>, String> {
+        let table = &loaded.scenario.model;
+        let by_sentence = table.window == WindowKind::Sentence;
+        let key = (table.source.clone(), table.corpus.clone(), by_sentence);
+        if let Some(corpus) = self.corpora.get(&key) {
+            return Ok(corpus.clone());
+        }
+        let cut = if by_sentence { Segmentation::Sentence } else { Segmentation::Tokens };
+        let file = if table.corpus == BUILTIN {
+            table.corpus.clone()
+        } else {
+            loaded.resolve(&table.corpus).display().to_string()
+        };
+        let corpus = Corpus::open(&file, &model.tokenizer, model.decoder.config().vocab, cut);
+        let corpus = Arc::new(corpus.map_err(|error| error.to_string())?);
+        self.corpora.insert(key, corpus.clone());
+        Ok(corpus)
+    }
+
+    fn table(&mut self, loaded: &LoadedScenario, source: &str) -> Result<Arc<QualityTable>, String> {
+        if let Some(table) = self.tables.get(source) {
+            return Ok(table.clone());
+        }
+        let path = if source == BUILTIN_TABLE { PathBuf::new() } else { loaded.resolve(source) };
+        let table = Arc::new(QualityTable::open(source, &path).map_err(|error| error.to_string())?);
+        self.tables.insert(source.to_owned(), table.clone());
+        Ok(table)
+    }
+
+    fn trace(&mut self, path: &Path) -> Result<(Arc<[TraceArrival]>, String), String> {
+        if let Some(trace) = self.traces.get(path) {
+            return Ok(trace.clone());
+        }
+        let trace = read_trace(path)?;
+        self.traces.insert(path.to_owned(), trace.clone());
+        Ok(trace)
+    }
+}
+
+/// The value, or a problem at `path`.
+fn keep<T>(problems: &mut Vec<Problem>, path: &str, result: Result<T, String>) -> Option<T> {
+    result.map_err(|message| problems.push(Problem::error(path, message))).ok()
+}
+
+fn blake3_of(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+fn is_name(cost_as: &str) -> bool {
+    cost_as == "self" || Geometry::named(cost_as).is_some()
+}
+
+fn cost(loaded: &LoadedScenario, model: &LoadedModel) -> Result<CostModel, String> {
+    let table = &loaded.scenario.model;
+    let count = match table.flop_count {
+        FlopCountName::Exact => FlopCount::Exact,
+        FlopCountName::Chen25Eq2 => FlopCount::Chen25Eq2,
+    };
+    let path = loaded.resolve(&table.cost_as);
+    let geometry = if table.cost_as == "self" {
+        Geometry::of_model(&table.source, model.decoder.config())
+    } else if let Some(named) = Geometry::named(&table.cost_as) {
+        named
+    } else if path.exists() {
+        let file = if path.is_dir() { path.join("config.json") } else { path };
+        Geometry::from_config_file(&file).map_err(|error| error.to_string())?
+    } else {
+        let known: Vec<&str> = Geometry::names().collect();
+        return Err(format!(
+            "{:?} is neither \"self\", nor a named geometry ({}), nor a file",
+            table.cost_as,
+            known.join(", ")
+        ));
+    };
+    Ok(CostModel::new(geometry, count))
+}
+
+/// Reads `arrival_s, prompt_tokens[, output_tokens]`, sorted by time.
+fn read_trace(path: &Path) -> Result<(Arc<[TraceArrival]>, String), String> {
+    let file = path.display();
+    let bytes = std::fs::read(path).map_err(|error| format!("{file}: {error}"))?;
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(bytes.as_slice());
+    let headers = reader.headers().map_err(|error| format!("{file}: {error}"))?.clone();
+    let find = |name: &str| headers.iter().position(|header| header == name);
+    let need = |name: &str| {
+        find(name).ok_or_else(|| {
+            format!("{file}: no column `{name}`; a trace has arrival_s, prompt_tokens and maybe output_tokens")
+        })
+    };
+    let (arrival_at, prompt_at, output_at) = (need("arrival_s")?, need("prompt_tokens")?, find("output_tokens"));
+    let mut rows: Vec<TraceArrival> = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|error| format!("{file}: {error}"))?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let cell = |at: usize| record.get(at).unwrap_or_default();
+        let refuse = |column: &str, at: usize, allowed: &str| {
+            format!("{file}, line {line}: `{column}` is `{}`; allowed: {allowed}", cell(at))
+        };
+        let at = cell(arrival_at).parse::<f64>().ok().and_then(|seconds| SimTime::from_secs_f64(seconds).ok());
+        let at = at.ok_or_else(|| refuse("arrival_s", arrival_at, "seconds of at least 0"))?;
+        if rows.last().is_some_and(|last| at < last.at) {
+            return Err(format!(
+                "{file}, line {line}: arrival_s = {at} is before the line above; sort the trace by time"
+            ));
+        }
+        let count = |column: &str, at: usize| {
+            let value = cell(at).parse::<u32>().ok().filter(|&tokens| tokens > 0);
+            value.ok_or_else(|| refuse(column, at, "a whole number above 0"))
+        };
+        let prompt_tokens = count("prompt_tokens", prompt_at)?;
+        let output_tokens = output_at.map_or(Ok(1), |at| count("output_tokens", at))?;
+        if output_tokens > 1 {
+            return Err(format!(
+                "{file}, line {line}: output_tokens is {output_tokens}, but generation of more than one token is not \
+                 simulated yet; leave the column out"
+            ));
+        }
+        rows.push(TraceArrival { at, prompt_tokens, output_tokens });
+    }
+    if rows.is_empty() {
+        return Err(format!("{file}: no rows"));
+    }
+    Ok((rows.into(), blake3::hash(&bytes).to_hex().to_string()))
+}

@@ -1,0 +1,17 @@
+//! One run: from a checked scenario to a sealed folder of results.
+//!
+//! [`inputs`] loads what the scenario names, [`assembly`] turns both into a
+//! network, [`identity`] names the run by everything that its results depend on,
+//! [`results`] gives it a folder that never passes for finished before it is,
+//! [`runner`] runs one or many, [`profile`] measures the model's perplexity over
+//! channel conditions.
+
+pub mod assembly;
+pub mod identity;
+pub mod inputs;
+pub mod manifest;
+pub mod profile;
+pub mod results;
+pub mod runner;
+pub mod signals;
+pub mod theory;

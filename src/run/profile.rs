@@ -1,0 +1,360 @@
+//! `splitwave profile`: perplexity over split × loss probability × noise with the
+//! real model (Fig. 3 of Chen et al.), and the table that `greedy`, `oracle` and
+//! `quality.source = "table"` read.
+//!
+//! Each evaluation sends one window over the scenario's own channel, alone on
+//! the uplink: packets meet the fading at their midpoints, as in a simulation.
+//! Windows, fading and noise are the same at every point (common random numbers).
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::channel::{
+    Fading, Impairment, LossUnit, Packets, Reception, ReceptionRecord, gain_threshold_for, rayleigh_gain,
+};
+use crate::control::evaluate;
+use crate::kernel::{Purpose, Streams};
+use crate::llm::{Corpus, Nll};
+use crate::network::costs::tensor_values;
+use crate::network::ports::{Conditions, Crossing, Delivery, Quality, QualityError, QualityRequest, RecordError};
+use crate::network::rows::{Cell, CellVisitor, Column, Record, record};
+use crate::radio::PayloadKind;
+use crate::record::{CsvFile, FileSeal};
+use crate::run::assembly::Assembly;
+
+/// Evaluations between two looks at the watcher.
+const CHUNK: usize = 256;
+/// Windows start at instants of this span, long against any fade \[s\].
+const SPAN_S: f64 = 1e4;
+
+record! {
+    /// One row per evaluation of the model.
+    "records.csv" => pub struct ProfileRecord {
+        /// Layers before the channel.
+        split: u32,
+        /// P of eq. (4).
+        loss_probability: f64,
+        /// σ of eq. (3).
+        noise_std: f64,
+        /// Window of the corpus.
+        window: u32,
+        /// Repetition with other fading and noise, from 0.
+        draw: u32,
+        /// Tokens of the window.
+        prompt_tokens: u32,
+        /// 10 lg(median power of a transmitted row / σ²) \[dB\].
+        activation_snr_db: Option<f64>,
+        /// Mean gain at the packets' midpoints.
+        mean_gain: f64,
+        /// Packets sent.
+        packets_sent: u32,
+        /// Packets lost.
+        packets_lost: u32,
+        /// Rows lost.
+        rows_lost: Option<u32>,
+        /// Negative log-likelihood of the scored tokens \[nat\].
+        nll_sum: Option<f64>,
+        /// Tokens scored.
+        tokens_scored: Option<u32>,
+        /// PPL without a channel.
+        ppl_clean: Option<f64>,
+        /// PPL, eq. (6); the vocabulary's size where nothing arrived.
+        ppl: Option<f64>,
+        /// (PPL_0 - PPL)/PPL_0.
+        relative_ppl_gain: Option<f64>,
+        /// Whether anything arrived.
+        outage: bool,
+    }
+}
+
+record! {
+    /// One row per point: perplexity over all its evaluations in which anything arrived.
+    "table.csv" => pub struct ProfilePoint {
+        /// Layers before the channel.
+        split: u32,
+        /// P of eq. (4).
+        loss_probability: f64,
+        /// σ of eq. (3).
+        noise_std: f64,
+        /// Corpus PPL, exp(ΣNLL/ΣN).
+        ppl: Option<f64>,
+        /// Corpus PPL of the same windows without a channel.
+        ppl_clean: Option<f64>,
+        /// (PPL_0 - PPL)/PPL_0 of the two.
+        relative_ppl_gain: Option<f64>,
+        /// Standard error of ln PPL over evaluations.
+        ln_ppl_error: Option<f64>,
+        /// Evaluations in which something arrived.
+        evaluations: u32,
+        /// Evaluations in which nothing arrived.
+        outages: u32,
+    }
+}
+
+/// The grid of a profile.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProfileGrid {
+    /// Splits.
+    pub splits: Vec<u32>,
+    /// Loss probabilities.
+    pub losses: Vec<f64>,
+    /// Noise levels.
+    pub noises: Vec<f64>,
+    /// Windows of the corpus, spread evenly over it.
+    pub windows: u32,
+    /// Repetitions of each.
+    pub draws: u32,
+    /// Tokens of a window.
+    pub tokens: u32,
+}
+
+/// A profile that can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The grid doesn't fit the scenario.
+    #[error("{0}")]
+    Grid(String),
+    /// The model failed.
+    #[error(transparent)]
+    Quality(#[from] QualityError),
+    /// A row can't be kept.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The watcher asked to stop.
+    #[error("interrupted after {done} of {all} evaluations")]
+    Interrupted {
+        /// Evaluations done.
+        done: u64,
+        /// Evaluations asked for.
+        all: u64,
+    },
+}
+
+impl ProfileGrid {
+    /// Number of evaluations.
+    pub fn evaluations(&self) -> u64 {
+        let points = self.splits.len() as u64 * self.losses.len() as u64 * self.noises.len() as u64;
+        points * u64::from(self.windows) * u64::from(self.draws)
+    }
+
+    fn check(&self, assembly: &Assembly) -> Result<(), ProfileError> {
+        let grid = |message: String| Err(ProfileError::Grid(message));
+        let layers = assembly.network.model_layers;
+        if let Some(split) = self.splits.iter().find(|split| !(1..=layers).contains(*split)) {
+            return grid(format!("--splits: {split} is no split of this model; allowed: 1 to {layers}"));
+        }
+        if let Some(loss) = self.losses.iter().find(|loss| !(0.0..1.0).contains(*loss)) {
+            return grid(format!("--losses: {loss} is no loss probability; allowed: 0 to below 1"));
+        }
+        if let Some(noise) = self.noises.iter().find(|noise| !(noise.is_finite() && **noise >= 0.0)) {
+            return grid(format!("--noises: {noise} is no standard deviation; allowed: at least 0"));
+        }
+        let doubled = |values: &[f64]| {
+            let mut sorted = values.to_vec();
+            sorted.sort_by(f64::total_cmp);
+            sorted.windows(2).any(|pair| pair[0] == pair[1])
+        };
+        let mut splits = self.splits.clone();
+        splits.sort_unstable();
+        if splits.windows(2).any(|pair| pair[0] == pair[1]) || doubled(&self.losses) || doubled(&self.noises) {
+            return grid("a value stands twice in --splits, --losses or --noises".into());
+        }
+        if self.evaluations() == 0 {
+            return grid("the grid is empty: give at least one split, loss, noise, window and draw".into());
+        }
+        Ok(())
+    }
+}
+
+/// Makes the profile of an assembled scenario's first channel and writes
+/// `records.csv` and `table.csv` into `folder`.
+///
+/// # Errors
+/// [`ProfileError`]; records written so far stay.
+pub fn profile(
+    assembly: &Assembly,
+    grid: &ProfileGrid,
+    seed: u64,
+    pool: &rayon::ThreadPool,
+    folder: &Path,
+    watch: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<[FileSeal; 2], ProfileError> {
+    grid.check(assembly)?;
+    let Some(corpus) = &assembly.inputs.corpus else {
+        return Err(ProfileError::Grid("a profile runs the model: set quality.source = \"llm\"".into()));
+    };
+    let count = corpus.window_count(grid.tokens as usize) as u32;
+    if grid.windows > count {
+        let message = format!("--windows: the corpus has {count} windows of {} tokens only", grid.tokens);
+        return Err(ProfileError::Grid(message));
+    }
+    let streams = Streams::new(seed, 0);
+    // Spread over the corpus: its registers differ.
+    let windows: Vec<u32> =
+        (0..grid.windows).map(|i| (u64::from(i) * u64::from(count) / u64::from(grid.windows)) as u32).collect();
+    let clean: Vec<Nll> = pool.install(|| {
+        windows.par_iter().map(|&window| clean_nll(assembly, corpus, window, grid.tokens)).collect::<Result<_, _>>()
+    })?;
+    let mut records = CsvFile::create::<ProfileRecord>(folder)?;
+    let mut table = CsvFile::create::<ProfilePoint>(folder)?;
+    let per_point = windows.len() * grid.draws as usize;
+    let mut done = 0;
+    for &split in &grid.splits {
+        for &loss in &grid.losses {
+            for &noise in &grid.noises {
+                let mut rows: Vec<ProfileRecord> = Vec::with_capacity(per_point);
+                for start in (0..per_point).step_by(CHUNK) {
+                    let part: Vec<ProfileRecord> = pool.install(|| {
+                        (start..per_point.min(start + CHUNK))
+                            .into_par_iter()
+                            .map(|i| {
+                                let (w, draw) = (i / grid.draws as usize, (i % grid.draws as usize) as u32);
+                                let point = Point { split, loss, noise, window: windows[w], draw, key: i as u32 };
+                                point.evaluate(assembly, corpus, &streams, grid.tokens, clean[w])
+                            })
+                            .collect::<Result<_, _>>()
+                    })?;
+                    done += part.len() as u64;
+                    for row in &part {
+                        records.push(row)?;
+                    }
+                    rows.extend(part);
+                    if watch(done).is_break() {
+                        records.finish()?;
+                        return Err(ProfileError::Interrupted { done, all: grid.evaluations() });
+                    }
+                }
+                table.push(&summarise(&rows))?;
+            }
+        }
+    }
+    Ok([records.finish()?, table.finish()?])
+}
+
+fn clean_nll(assembly: &Assembly, corpus: &Corpus, window: u32, tokens: u32) -> Result<Nll, QualityError> {
+    let failed = |reason: String| QualityError { window: Some(window), split: None, reason };
+    let ids = corpus.window(window as usize, tokens as usize).map_err(|error| failed(error.to_string()))?;
+    assembly.inputs.model.decoder.window_nll(ids).map_err(|error| failed(error.to_string()))
+}
+
+struct Point {
+    split: u32,
+    loss: f64,
+    noise: f64,
+    window: u32,
+    draw: u32,
+    /// Link and noise of this window and draw, the same at every point.
+    key: u32,
+}
+
+impl Point {
+    fn evaluate(
+        &self,
+        assembly: &Assembly,
+        corpus: &Corpus,
+        streams: &Streams,
+        asked: u32,
+        clean: Nll,
+    ) -> Result<ProfileRecord, QualityError> {
+        let network = &assembly.network;
+        let channel = &network.channels[0];
+        let failed = |reason: String| QualityError { window: Some(self.window), split: Some(self.split), reason };
+        let ids = corpus.window(self.window as usize, asked as usize).map_err(|error| failed(error.to_string()))?;
+        let tokens = ids.len() as u32;
+        let rayleigh_scale = crate::channel::DEFAULT_RAYLEIGH_SCALE;
+        let threshold = gain_threshold_for(self.loss, rayleigh_scale).map_err(|error| failed(error.to_string()))?;
+        let fading = Fading::new(channel.fading, streams, self.key, channel.sinusoids)
+            .map_err(|error| failed(error.to_string()))?;
+        let payload = network.uplinks[0].payload(PayloadKind::Tensor {
+            values: tensor_values(network, tokens),
+            bits_per_value: channel.encoding.bits_per_value() as u32,
+        });
+        let start = streams.stream(self.key, Purpose::Arrival).uniform(0) * SPAN_S;
+        let step = payload.airtime.as_secs_f64() / f64::from(payload.packets);
+        let by_element = channel.loss_unit == LossUnit::ElementIid;
+        let mut packets = Packets::with_capacity(payload.packets as usize);
+        for k in 0..payload.packets {
+            let at = start + (f64::from(k) + 0.5) * step;
+            let gain = rayleigh_gain(rayleigh_scale, fading.envelope(channel.doppler_hz * at));
+            packets.push(gain, !by_element && gain < threshold);
+        }
+        let digital = channel.reception == Reception::Digital;
+        let reception = ReceptionRecord {
+            impairment: Impairment {
+                reception: channel.reception,
+                loss_unit: channel.loss_unit,
+                tx_normalisation: channel.tx_normalisation,
+                encoding: channel.encoding,
+            },
+            noise_std: if digital { 0.0 } else { self.noise },
+            loss_probability: self.loss,
+            noise_key: self.key,
+            packets,
+        };
+        let (sent, lost) = (reception.packets.len(), reception.packets.lost());
+        let mean_gain = reception.packets.mean_gain().unwrap_or(0.0);
+        let rows_lost = reception.rows_lost(tokens as usize);
+        let outage = !by_element && (lost == sent || rows_lost == Some(tokens as usize));
+        let delivery = if outage {
+            Delivery::Nothing
+        } else {
+            Delivery::Tensor(Box::new(Crossing { split: self.split, reception }))
+        };
+        let conditions = Conditions {
+            noise_std: self.noise,
+            rayleigh_scale,
+            gain_threshold: threshold,
+            loss_probability: self.loss,
+        };
+        let request = QualityRequest { window: Some(self.window), prompt_tokens: asked, delivery, conditions };
+        let quality: Quality = evaluate(&assembly.inputs.model, corpus, streams, &request, clean)?;
+        Ok(ProfileRecord {
+            split: self.split,
+            loss_probability: self.loss,
+            noise_std: self.noise,
+            window: self.window,
+            draw: self.draw,
+            prompt_tokens: tokens,
+            activation_snr_db: quality.activation_snr_db,
+            mean_gain,
+            packets_sent: sent as u32,
+            packets_lost: lost as u32,
+            rows_lost: quality.rows_lost.or(rows_lost.map(|rows| rows as u32)),
+            nll_sum: quality.nll_sum,
+            tokens_scored: quality.tokens_scored,
+            ppl_clean: quality.ppl_clean,
+            ppl: quality.ppl,
+            relative_ppl_gain: quality.relative_gain,
+            outage,
+        })
+    }
+}
+
+/// The table's row of one point.
+fn summarise(rows: &[ProfileRecord]) -> ProfilePoint {
+    let arrived: Vec<&ProfileRecord> = rows.iter().filter(|row| !row.outage).collect();
+    let tokens: f64 = arrived.iter().filter_map(|row| row.tokens_scored).map(f64::from).sum();
+    let nll: f64 = arrived.iter().filter_map(|row| row.nll_sum).sum();
+    let clean: f64 = arrived.iter().filter_map(|row| Some(row.ppl_clean?.ln() * f64::from(row.tokens_scored?))).sum();
+    let count = arrived.len() as f64;
+    let mean = nll / tokens;
+    // Delta method for a ratio of sums: residuals of the windows' NLL against their lengths.
+    let spread: f64 =
+        arrived.iter().filter_map(|row| Some((row.nll_sum? - mean * f64::from(row.tokens_scored?)).powi(2))).sum();
+    let known = |value: f64| value.is_finite().then_some(value);
+    let (ppl, ppl_clean) = (known(mean.exp()), known((clean / tokens).exp()));
+    let first = &rows[0];
+    ProfilePoint {
+        split: first.split,
+        loss_probability: first.loss_probability,
+        noise_std: first.noise_std,
+        ppl,
+        ppl_clean,
+        relative_ppl_gain: ppl.zip(ppl_clean).map(|(ppl, clean)| (clean - ppl) / clean),
+        ln_ppl_error: known((spread * count / (count - 1.0)).sqrt() / tokens),
+        evaluations: arrived.len() as u32,
+        outages: (rows.len() - arrived.len()) as u32,
+    }
+}

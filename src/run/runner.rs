@@ -1,0 +1,292 @@
+//! Runs: one simulation into one result folder, and many of them in parallel.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use crate::kernel::Streams;
+use crate::network::ports::RecordError;
+use crate::network::simulation::{Ports, Progress, Simulation, SimulationError, Totals};
+use crate::record::{Recorded, RunRecorder, Summary, Utilisation, Wanted};
+use crate::run::assembly::Assembly;
+use crate::run::identity::RunIdentity;
+use crate::run::manifest::Manifest;
+use crate::run::results::{Opened, ResultFolder, ResultsError};
+use crate::run::signals::Interrupt;
+use crate::units::SimTime;
+
+/// One run to do.
+#[derive(Clone)]
+pub struct Job {
+    /// What to run.
+    pub assembly: Arc<Assembly>,
+    /// Seed.
+    pub seed: u64,
+    /// Number of the replication, from 0.
+    pub replication: u32,
+    /// The command that runs it again.
+    pub command: String,
+}
+
+/// How a run is done.
+#[derive(Clone)]
+pub struct RunOptions {
+    /// Folder of results.
+    pub out: PathBuf,
+    /// Run even if the results are there.
+    pub force: bool,
+    /// Threads for runs and model evaluations.
+    pub threads: usize,
+    /// Raised to stop.
+    pub interrupt: Interrupt,
+}
+
+/// What became of a run.
+pub enum RunOutcome {
+    /// It has run.
+    Finished(Box<FinishedRun>),
+    /// Its results were there already.
+    Skipped {
+        /// Their folder.
+        path: PathBuf,
+    },
+}
+
+/// A run that has finished.
+pub struct FinishedRun {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What it says of itself.
+    pub totals: Totals,
+    /// Its summary.
+    pub summary: Summary,
+    /// Utilisations for the summary's rows.
+    pub utilisation: Utilisation,
+    /// Wall time \[s\].
+    pub wall_s: f64,
+}
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Its folder can't be used.
+    #[error(transparent)]
+    Results(#[from] ResultsError),
+    /// A row can't be kept.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The simulation failed.
+    #[error(transparent)]
+    Simulation(SimulationError),
+    /// Ctrl-C or SIGTERM.
+    #[error("interrupted at {at} s of simulated time")]
+    Interrupted {
+        /// Simulated time reached.
+        at: SimTime,
+        /// What was written so far; `None` if nothing was begun.
+        partial: Option<PathBuf>,
+    },
+    /// The threads for the model can't be started.
+    #[error("starting {threads} threads: {reason}")]
+    Threads {
+        /// Threads asked for.
+        threads: usize,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// Tells a watcher how the runs are doing.
+pub enum RunNews {
+    /// A run goes on.
+    Progress {
+        /// Index of the job.
+        job: usize,
+        /// How far it is.
+        progress: Progress,
+    },
+    /// A run has ended.
+    Ended {
+        /// Index of the job.
+        job: usize,
+        /// How.
+        result: Result<RunOutcome, RunError>,
+    },
+}
+
+impl Job {
+    /// The run's id: a hash of everything that its results depend on.
+    pub fn run_id(&self) -> String {
+        let scenario = self.resolved();
+        RunIdentity {
+            scenario: &scenario,
+            defaults: &crate::scenario::defaults(),
+            inputs: &self.assembly.inputs.hashes,
+            seed: self.seed,
+            replication: self.replication,
+        }
+        .run_id()
+    }
+
+    fn resolved(&self) -> serde_json::Value {
+        let mut scenario = self.assembly.scenario.clone();
+        scenario.seed = self.seed;
+        serde_json::to_value(&scenario).unwrap_or_default()
+    }
+
+    /// Runs it, or finds its results.
+    ///
+    /// # Errors
+    /// [`RunError`]; what was written stays in a partial folder that says so.
+    pub fn run(
+        &self,
+        options: &RunOptions,
+        pool: &Arc<rayon::ThreadPool>,
+        watch: &mut dyn FnMut(&Progress),
+    ) -> Result<RunOutcome, RunError> {
+        let assembly = &self.assembly;
+        let network = &assembly.network;
+        let split_mode = network.mode == crate::network::ports::ServiceMode::Split;
+        let wanted = Wanted {
+            requests: assembly.scenario.output.requests,
+            decisions: assembly.scenario.output.decisions && split_mode,
+            series: network.sample_interval.is_some(),
+        };
+        let mut required = vec!["summary.csv"];
+        required.extend(wanted.requests.then_some("requests.csv"));
+        required.extend(wanted.decisions.then_some("decisions.csv"));
+        required.extend(wanted.series.then_some("series.csv"));
+        let run_id = self.run_id();
+        let name = &assembly.scenario.name;
+        let attempt = match ResultFolder::open(&options.out, name, &run_id, &required, options.force)? {
+            Opened::Finished { path } => return Ok(RunOutcome::Skipped { path }),
+            Opened::Fresh(attempt) => attempt,
+        };
+        let mut manifest = Manifest::start(self.resolved(), run_id, self.seed, self.replication, self.command.clone());
+        manifest.threads = options.threads;
+        manifest.inputs.clone_from(&assembly.inputs.hashes);
+
+        let groups: Vec<(String, u32)> = network.groups.iter().map(|group| (group.name.clone(), group.count)).collect();
+        let summary = Summary::new(&groups, network.warmup, network.duration.saturating_sub(network.warmup));
+        let mut recorder = RunRecorder::create(attempt.path(), wanted, summary)?;
+        let streams = Streams::new(self.seed, self.replication);
+        let mut quality = assembly.quality(streams, pool);
+        let prompts = assembly.prompts();
+        let mut controllers = assembly.controllers(streams);
+        let ports = Ports {
+            prompts: prompts.as_ref(),
+            reward: &assembly.reward,
+            quality: quality.as_mut(),
+            recorder: &mut recorder,
+            controllers: &mut controllers,
+        };
+        let simulation = Simulation::new(network, streams, ports).map_err(RunError::Simulation)?;
+        let totals = simulation.run(&mut |progress| {
+            watch(progress);
+            if options.interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let totals = match totals {
+            Ok(totals) => totals,
+            Err(SimulationError::Interrupted { now }) => {
+                // Rows so far stay, whole; the folder says that it is no finished run.
+                let written = recorder.finish(&Utilisation::default());
+                let partial = attempt.interrupt("interrupted by a signal", now, &self.command)?;
+                written?;
+                return Err(RunError::Interrupted { at: now, partial: Some(partial) });
+            }
+            Err(SimulationError::Record(error)) => return Err(RunError::Record(error)),
+            Err(error) => return Err(RunError::Simulation(error)),
+        };
+        recorder.summary_mut().set_window(totals.arrivals_end.saturating_sub(network.warmup));
+        let utilisation = Utilisation { uplink: totals.uplink_utilisation, edge: totals.edge_utilisation };
+        let Recorded { seals, summary } = recorder.finish(&utilisation)?;
+        for (key, count) in [
+            ("events", totals.progress.events),
+            ("requests", totals.progress.arrived),
+            ("decisions", totals.progress.steps),
+        ] {
+            manifest.counts.insert(key.to_owned(), count);
+        }
+        let manifest = manifest.complete(seals);
+        let wall_s = manifest.wall_s;
+        let path = attempt.finish(&manifest)?.path;
+        Ok(RunOutcome::Finished(Box::new(FinishedRun { path, totals, summary, utilisation, wall_s })))
+    }
+}
+
+/// Starts the pool that model evaluations run on.
+///
+/// # Errors
+/// [`RunError::Threads`] if the system refuses.
+pub fn evaluation_pool(threads: usize) -> Result<Arc<rayon::ThreadPool>, RunError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("evaluation-{index}"))
+        .build()
+        .map(Arc::new)
+        .map_err(|error| RunError::Threads { threads, reason: error.to_string() })
+}
+
+/// Runs the jobs, up to `options.threads` at a time, and tells `news` what
+/// happens, on the calling thread. A failed run does not stop the others; an
+/// interrupt stops all.
+///
+/// Runs have threads of their own and are no jobs of the pool: a worker that
+/// waits inside another pool would take up the next run meanwhile.
+///
+/// # Errors
+/// [`RunError::Threads`] if no threads can be started; everything else is news.
+pub fn run_all(jobs: &[Job], options: &RunOptions, news: &mut dyn FnMut(RunNews)) -> Result<(), RunError> {
+    let pool = evaluation_pool(options.threads)?;
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..options.threads.min(jobs.len()) {
+            let (sender, next, pool) = (sender.clone(), &next, &pool);
+            scope.spawn(move || {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(job) = jobs.get(index) else { return };
+                    let result = if options.interrupt.is_set() {
+                        Err(RunError::Interrupted { at: SimTime::ZERO, partial: None })
+                    } else {
+                        job.run(options, pool, &mut |progress| {
+                            let _ = sender.send(RunNews::Progress { job: index, progress: *progress });
+                        })
+                    };
+                    // The receiver outlives the scope; a send can't fail.
+                    let _ = sender.send(RunNews::Ended { job: index, result });
+                }
+            });
+        }
+        drop(sender);
+        for item in receiver {
+            news(item);
+        }
+    });
+    Ok(())
+}
+
+/// Assembles a scenario and says what it needs; shared by `run`, `validate` and `profile`.
+///
+/// # Errors
+/// Every problem, located in the scenario's text.
+pub fn assemble(
+    loaded: &crate::scenario::LoadedScenario,
+    library: &mut crate::run::inputs::Library,
+) -> Result<Assembly, Vec<crate::scenario::Problem>> {
+    let located = |mut problems: Vec<crate::scenario::Problem>| {
+        for problem in &mut problems {
+            loaded.document.locate(problem);
+        }
+        problems
+    };
+    let inputs = library.load(loaded).map_err(located)?;
+    let mut assembly = Assembly::new(&loaded.scenario, inputs).map_err(located)?;
+    let mut warnings = loaded.warnings.clone();
+    warnings.extend(located(std::mem::take(&mut assembly.warnings)));
+    assembly.warnings = warnings;
+    Ok(assembly)
+}

@@ -1,0 +1,109 @@
+//! What queueing theory says of scenarios that are simple enough.
+
+use std::fmt::Write;
+
+use crate::network::ports::ServiceMode;
+use crate::network::spec::{Discipline, ServiceLaw};
+use crate::network::workload::Arrivals;
+use crate::record::{Summary, Utilisation};
+use crate::run::assembly::Assembly;
+
+/// M/M/1: means of a stable queue.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mm1 {
+    /// Arrival rate λ \[1/s\].
+    pub arrival_rate: f64,
+    /// Service rate μ \[1/s\].
+    pub service_rate: f64,
+}
+
+impl Mm1 {
+    /// The queue that a scenario degenerates to: Poisson arrivals straight to one
+    /// exponential server at the edge. `None` if it is anything else, or unstable.
+    pub fn of(assembly: &Assembly) -> Option<Self> {
+        let network = &assembly.network;
+        let fifo = matches!(network.edge.discipline, Discipline::Fifo { servers: 1 });
+        let Some(ServiceLaw::Exponential { mean_s }) = network.edge.service else { return None };
+        let straight = network.mode == ServiceMode::EdgeOnly
+            && network.uplinks.iter().all(|uplink| uplink.ideal)
+            && network.channels.iter().all(|channel| never_loses(&channel.outage))
+            && network.groups.iter().all(|group| group.deadline.is_none());
+        let mut arrival_rate = 0.0;
+        for group in &network.groups {
+            let Arrivals::Poisson { rate_per_s } = group.workload.arrivals else { return None };
+            arrival_rate += rate_per_s * f64::from(group.count);
+        }
+        let queue = Self { arrival_rate, service_rate: 1.0 / mean_s };
+        (fifo && straight && queue.load() < 1.0).then_some(queue)
+    }
+
+    /// ρ = λ/μ.
+    pub fn load(self) -> f64 {
+        self.arrival_rate / self.service_rate
+    }
+
+    /// Mean wait, ρ/(μ - λ) \[s\].
+    pub fn mean_wait_s(self) -> f64 {
+        self.load() / (self.service_rate - self.arrival_rate)
+    }
+
+    /// Mean sojourn, 1/(μ - λ) \[s\].
+    pub fn mean_sojourn_s(self) -> f64 {
+        1.0 / (self.service_rate - self.arrival_rate)
+    }
+
+    /// Quantile of the sojourn, -ln(1 - q)/(μ - λ) \[s\].
+    pub fn sojourn_quantile_s(self, q: f64) -> f64 {
+        -(-q).ln_1p() * self.mean_sojourn_s()
+    }
+}
+
+fn never_loses(outage: &crate::network::spec::OutageSpec) -> bool {
+    use crate::network::spec::OutageSpec;
+    match outage {
+        OutageSpec::ScaleAndLoss { loss_probability, .. } | OutageSpec::ThresholdAndLoss { loss_probability, .. } => {
+            loss_probability.bounds().1 == 0.0
+        }
+        OutageSpec::ScaleAndThreshold { gain_threshold, .. } => gain_threshold.bounds().1 == 0.0,
+    }
+}
+
+/// The run's numbers beside theory's; `None` where theory has none.
+pub fn compare(assembly: &Assembly, summary: &Summary, utilisation: &Utilisation) -> Option<String> {
+    let queue = Mm1::of(assembly)?;
+    let rows = summary.aggregates(utilisation);
+    let all = rows.iter().find(|row| row.scope == "all")?;
+    // The way back is a constant on top of the sojourn.
+    let back = all.downlink_mean_s.unwrap_or(0.0);
+    let mut text = format!(
+        "\nM/M/1 with λ = {:.4}/s, μ = {:.4}/s:      theory    simulated\n",
+        queue.arrival_rate, queue.service_rate
+    );
+    let mut line = |what: &str, theory: f64, simulated: Option<f64>| {
+        let simulated = simulated.map_or_else(|| "-".to_owned(), |value| format!("{value:.6}"));
+        let _ = writeln!(text, "  {what:<30} {theory:>12.6} {simulated:>12}");
+    };
+    line("utilisation of the edge", queue.load(), all.edge_utilisation);
+    line("mean wait at the edge [s]", queue.mean_wait_s(), all.edge_wait_mean_s);
+    line("mean e2e [s]", queue.mean_sojourn_s() + back, all.e2e_mean_s);
+    for (what, q, simulated) in [
+        ("median e2e [s]", 0.5, all.e2e_median_s),
+        ("95th percentile e2e [s]", 0.95, all.e2e_p95_s),
+        ("99th percentile e2e [s]", 0.99, all.e2e_p99_s),
+    ] {
+        line(what, queue.sojourn_quantile_s(q) + back, simulated.map(crate::units::SimTime::as_secs_f64));
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn theory_of_a_queue_at_half_load() {
+        let queue = Mm1 { arrival_rate: 5.0, service_rate: 10.0 };
+        assert_eq!((queue.load(), queue.mean_wait_s(), queue.mean_sojourn_s()), (0.5, 0.1, 0.2));
+        assert!((queue.sojourn_quantile_s(0.95) - 0.2 * 20f64.ln()).abs() < 1e-12);
+    }
+}

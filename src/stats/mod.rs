@@ -1,0 +1,19 @@
+//! Summary statistics of plain numbers; nothing here knows what it measures.
+//!
+//! * [`Moments`]: mean, variance and extremes in one pass.
+//! * [`TimeAverage`]: the time-weighted mean of a level, such as a queue length.
+//! * [`Quantiles`]: quantiles within 0.1 % in constant memory.
+//! * [`StudentInterval`]: a confidence interval for a mean.
+//! * [`ks_statistic`]: the distance of a sample from a distribution.
+
+mod interval;
+mod kolmogorov_smirnov;
+mod moments;
+mod quantiles;
+mod time_average;
+
+pub use interval::{StudentInterval, mean_interval, student_t_quantile};
+pub use kolmogorov_smirnov::{ks_critical_value, ks_statistic};
+pub use moments::Moments;
+pub use quantiles::Quantiles;
+pub use time_average::TimeAverage;

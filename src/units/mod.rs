@@ -1,0 +1,8 @@
+//! Quantities with their units: simulated time as integer nanoseconds, radio
+//! levels in decibels.
+
+mod decibel;
+mod time;
+
+pub use decibel::{Db, db_from_ratio, ratio_from_db};
+pub use time::{SimTime, TimeError};
