@@ -1,5 +1,7 @@
 //! Time per fading sample and per noisy tensor: `cargo bench --bench fading`.
 
+#![allow(clippy::disallowed_methods, reason = "a bench reads the wall clock")]
+
 use std::hint::black_box;
 use std::time::Instant;
 

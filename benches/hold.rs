@@ -11,6 +11,8 @@
 //! cargo bench --bench hold -- --once    # one repetition: engine, pending, Mevents/s
 //! ```
 
+#![allow(clippy::disallowed_methods, reason = "a bench reads the wall clock")]
+
 #[path = "peers/src/delays.rs"]
 mod delays;
 

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::cli::in_colour;
 use crate::cli::render::render_problems;
+use crate::cli::{in_colour, tell};
 use crate::run::profile::ProfileError;
 use crate::run::results::ResultsError;
 use crate::run::runner::RunError;
@@ -49,7 +49,7 @@ impl Failure {
 
     /// Prints itself and gives the exit code.
     pub fn report(&self) -> ExitCode {
-        eprint!("{}", self.text);
+        tell(&self.text);
         ExitCode::from(self.code)
     }
 }

@@ -9,8 +9,8 @@ mod schema;
 mod table;
 mod validate;
 
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -65,8 +65,26 @@ struct Sets {
     sets: Vec<SetArg>,
 }
 
-fn open(path: &PathBuf, sets: &Sets) -> Result<LoadedScenario, Box<BadScenario>> {
+fn open(path: &Path, sets: &Sets) -> Result<LoadedScenario, Box<BadScenario>> {
     LoadedScenario::open(path, &sets.sets)
+}
+
+/// Writes results to standard output.
+///
+/// # Errors
+/// If they can't be written; a reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed(&format!("writing to standard output: {error}"), "is the disk full?"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a message to standard error. A run goes on where nobody can be told.
+fn tell(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Whether messages on standard error may carry colours.
@@ -81,7 +99,7 @@ fn threads(asked: Option<usize>) -> usize {
 
 /// Opens and assembles a scenario; prints warnings.
 fn assemble(
-    path: &PathBuf,
+    path: &Path,
     sets: &Sets,
     library: &mut crate::run::inputs::Library,
 ) -> Result<(LoadedScenario, crate::run::assembly::Assembly), Failure> {
@@ -90,7 +108,7 @@ fn assemble(
         Ok(assembly) => {
             let warnings = render::render_problems(&assembly.warnings, loaded.document.sources(), in_colour());
             if !warnings.is_empty() {
-                eprint!("{warnings}");
+                tell(&warnings);
             }
             Ok((loaded, assembly))
         }

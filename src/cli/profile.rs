@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use indicatif::ProgressBar;
 
 use crate::cli::failure::Failure;
-use crate::cli::{Sets, assemble, threads};
+use crate::cli::{Sets, assemble, print, threads};
 use crate::run::inputs::Library;
 use crate::run::profile::{ProfileGrid, profile as make};
 use crate::run::runner::evaluation_pool;
@@ -79,7 +79,7 @@ pub fn profile(args: &ProfileArgs) -> Result<(), Failure> {
     let seals = made.map_err(|error| Failure::from(&error))?;
     if !args.quiet {
         for seal in seals {
-            println!("{}: {} rows", args.out.join(&seal.name).display(), seal.rows);
+            print(&format!("{}: {} rows\n", args.out.join(&seal.name).display(), seal.rows))?;
         }
     }
     Ok(())

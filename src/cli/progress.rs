@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::cli::tell;
 use crate::network::simulation::Progress;
 use crate::run::runner::{Job, RunError, RunOutcome};
 
@@ -84,14 +85,14 @@ impl Display {
         }
         run.last_line = Some(now);
         let share = (simulated / run.duration_s).clamp(1e-6, 1.0);
-        eprintln!(
-            "{}: {simulated:.1} of {:.1} simulated s, {} requests, {:.2} M events/s, about {:.0} s left",
+        tell(&format!(
+            "{}: {simulated:.1} of {:.1} simulated s, {} requests, {:.2} M events/s, about {:.0} s left\n",
             run.label,
             run.duration_s,
             progress.arrived,
             events_per_s / 1e6,
             elapsed * (1.0 - share) / share
-        );
+        ));
     }
 
     /// A run has ended.
@@ -116,7 +117,7 @@ impl Display {
             Some(bars) => {
                 let _ = bars.println(line);
             }
-            None => eprintln!("{line}"),
+            None => tell(&format!("{line}\n")),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cli::failure::Failure;
 use crate::cli::progress::Display;
-use crate::cli::{Sets, assemble, table, threads};
+use crate::cli::{Sets, assemble, print, table, threads};
 use crate::run::assembly::Assembly;
 use crate::run::inputs::Library;
 use crate::run::runner::{Job, RunError, RunNews, RunOptions, RunOutcome, run_all};
@@ -22,13 +22,13 @@ pub struct RunArgs {
     #[command(flatten)]
     sets: Sets,
     /// Seed, instead of the scenario's.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Replications, instead of the scenario's.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     replications: Option<u32>,
     /// Threads for runs and model evaluations. Default: all cores. Does not change any result.
-    #[arg(long, value_parser = parse_threads)]
+    #[arg(long, allow_negative_numbers = true, value_parser = parse_threads)]
     threads: Option<usize>,
     /// No progress and no table; errors only.
     #[arg(long, short)]
@@ -80,7 +80,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     display.close();
     finished.sort_by_key(|&(job, _)| job);
     if !args.quiet {
-        print!("{}", table::results(&jobs, &finished));
+        print(&table::results(&jobs, &finished))?;
     }
     if errors.is_empty() {
         return Ok(());
@@ -99,7 +99,8 @@ fn replications(args: &RunArgs, path: &Path, assembly: Assembly) -> Vec<Job> {
     let mut command =
         format!("splitwave run {} --seed {seed} --replications {count}", quoted(&path.display().to_string()));
     for set in &args.sets.sets {
-        command += &format!(" --set {}", quoted(set.text()));
+        command.push_str(" --set ");
+        command.push_str(&quoted(set.text()));
     }
     (0..count)
         .map(|replication| Job { assembly: assembly.clone(), seed, replication, command: command.clone() })

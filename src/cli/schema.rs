@@ -1,8 +1,7 @@
 //! `splitwave schema`
 
-use std::io::Write;
-
 use crate::cli::failure::Failure;
+use crate::cli::print;
 use crate::record::column_reference;
 use crate::scenario::{json_schema, scenario_reference_markdown};
 
@@ -26,11 +25,5 @@ pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
             .map_err(|error| Failure::failed(&error.to_string(), "please report this"))?
             + "\n"
     };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // A reader that has seen enough (`| head`) is no failure.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::failed(&format!("writing to standard output: {error}"), "is the disk full?"))
-        }
-        _ => Ok(()),
-    }
+    print(&text)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cli::failure::Failure;
-use crate::cli::{Sets, assemble};
+use crate::cli::{Sets, assemble, print};
 use crate::run::inputs::Library;
 
 #[derive(clap::Args, Debug)]
@@ -23,15 +23,15 @@ pub fn validate(args: &ValidateArgs) -> Result<(), Failure> {
             Ok((loaded, assembly)) => {
                 let network = &assembly.network;
                 let ues: u64 = network.groups.iter().map(|group| u64::from(group.count)).sum();
-                println!(
-                    "{}: valid: scenario {}, {ues} UEs in {} groups, {} simulated s, {} replications, model of {} layers",
+                print(&format!(
+                    "{}: valid: scenario {}, {ues} UEs in {} groups, {} simulated s, {} replications, model of {} layers\n",
                     path.display(),
                     loaded.scenario.name,
                     network.groups.len(),
                     network.duration,
                     loaded.scenario.replications,
                     network.model_layers,
-                );
+                ))?;
             }
             Err(failure) => failures.push(failure),
         }

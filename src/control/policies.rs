@@ -151,7 +151,7 @@ impl Controller for GreedyPolicy {
     }
 }
 
-/// [Chen25] eq. (7): towards `p* = argmin PPL + λ·C_UE(p)/C_UE(L)`, as far as an
+/// \[Chen25\] eq. (7): towards `p* = argmin PPL + λ·C_UE(p)/C_UE(L)`, as far as an
 /// action reaches.
 pub struct OraclePolicy {
     /// The actions.
@@ -194,7 +194,8 @@ mod tests {
     fn outlook(lambda: f64) -> Outlook {
         let mut csv = String::from("split,loss_probability,noise_std,ppl,ppl_clean\n");
         for split in 1..=8 {
-            csv += &format!("{split},0,0,20,20\n{split},0,1,{},20\n", 20 + 8 * (8 - split));
+            let ppl = 20 + 8 * (8 - split);
+            csv = format!("{csv}{split},0,0,20,20\n{split},0,1,{ppl},20\n");
         }
         Outlook {
             table: Arc::new(QualityTable::from_csv("test", csv.as_bytes()).unwrap()),

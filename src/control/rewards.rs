@@ -8,7 +8,7 @@ const DEFAULT_CAP: f64 = 10.0;
 /// A reward's formula with its constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RewardFunction {
-    /// [Chen25] eq. (8): `r = -(PPL + λ·C_UE(p)/C_UE(L))`, PPL clipped at a cap. A
+    /// \[Chen25\] eq. (8): `r = -(PPL + λ·C_UE(p)/C_UE(L))`, PPL clipped at a cap. A
     /// failed request counts the cap and the work really done.
     Chen25Eq8 {
         /// λ.
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     fn input(ppl: Option<f64>, ppl_clean: Option<f64>) -> RewardInput {
-        let quality = Quality { ppl, ppl_clean, ..Quality::default() };
+        let quality = Quality { ppl_clean, ppl, ..Quality::default() };
         RewardInput { quality: Some(quality), split: 4, ue_cost_share: 0.25 }
     }
 

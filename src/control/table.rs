@@ -162,12 +162,12 @@ impl QualityTable {
             let computed = ppl.zip(ppl_clean).map(|(ppl, clean)| (clean - ppl) / clean);
             rows.push((split, loss, noise, TableValue { ppl, ppl_clean, relative_gain: given.or(computed) }));
         }
-        Self::from_rows(file, rows, noise_at.is_some(), blake3::hash(bytes).to_hex().to_string())
+        Self::from_rows(file, &rows, noise_at.is_some(), blake3::hash(bytes).to_hex().to_string())
     }
 
     fn from_rows(
         file: &str,
-        rows: Vec<(u32, f64, f64, TableValue)>,
+        rows: &[(u32, f64, f64, TableValue)],
         has_noise: bool,
         content_hash: String,
     ) -> Result<Self, TableError> {
@@ -185,7 +185,7 @@ impl QualityTable {
             return Err(TableError::Empty { file: file.to_owned() });
         }
         let mut by_point: BTreeMap<(u32, u64, u64), Vec<TableValue>> = BTreeMap::new();
-        for (split, loss, noise, value) in &rows {
+        for (split, loss, noise, value) in rows {
             by_point.entry((*split, loss.to_bits(), noise.to_bits())).or_default().push(*value);
         }
         let mut cells = Vec::with_capacity(splits.len() * losses.len() * noises.len());

@@ -81,7 +81,7 @@ pub struct SplitSpec {
     pub min: u32,
     /// Largest split.
     pub max: u32,
-    /// Split at the start of an episode (or of a UE's life).
+    /// Split at the start of an episode.
     pub initial: InitialSplit,
 }
 

@@ -157,20 +157,20 @@ impl Simulation<'_> {
         &self.spec.channels[self.spec.groups[group as usize].channel]
     }
 
-    /// Resets the split where its draw says so.
+    /// Resets the split where an episode begins (or with each request, if it is drawn so).
     fn start_episode(&mut self, ue: u32, occasion: &Occasion, step_in_episode: u32) {
         use crate::channel::Draw;
         let state = &mut self.world.ues[ue as usize];
         let stream = self.streams.stream(ue, Purpose::InitialSplit);
-        let first = state.steps == 1;
+        let begins = step_in_episode == 0;
         match self.spec.split.initial {
-            InitialSplit::Constant(split) if first => state.split = split,
+            InitialSplit::Constant(split) if begins => state.split = split,
             InitialSplit::Constant(_) => {}
             InitialSplit::Drawn { min, max, draw } => {
                 let index = match draw {
-                    Draw::PerUe if first => 0,
-                    Draw::PerEpisode if step_in_episode == 0 => occasion.episode,
                     Draw::PerRequest => occasion.request,
+                    Draw::PerUe if begins => 0,
+                    Draw::PerEpisode if begins => occasion.episode,
                     Draw::PerUe | Draw::PerEpisode => return,
                 };
                 state.split = min + stream.below(index, u64::from(max - min) + 1) as u32;

@@ -51,20 +51,28 @@ impl Library {
         let mut problems = Vec::new();
         let mut hashes = BTreeMap::new();
 
-        let model = keep(&mut problems, "model.source", self.model(loaded, &scenario.model.source));
+        let model = keep(
+            &mut problems,
+            loaded,
+            ("model.source", &scenario.model.source),
+            self.model(loaded, &scenario.model.source),
+        );
         if let Some(model) = &model {
             hashes.insert("model.source".to_owned(), model.content_hash().to_owned());
         }
         let mut corpus = None;
         if let (Some(model), QualitySourceName::Llm) = (&model, scenario.quality.source) {
             hashes.insert("tokenizer".to_owned(), model.tokenizer.content_hash().to_owned());
-            corpus = keep(&mut problems, "model.corpus", self.corpus(loaded, model));
+            corpus = keep(&mut problems, loaded, ("model.corpus", &scenario.model.corpus), self.corpus(loaded, model));
         }
         if let Some(corpus) = &corpus {
             hashes.insert("model.corpus".to_owned(), corpus.content_hash().to_owned());
         }
-        let table = scenario.quality.table.as_deref().map(|source| self.table(loaded, source));
-        let table = table.and_then(|table| keep(&mut problems, "quality.table", table));
+        let table = scenario
+            .quality
+            .table
+            .as_deref()
+            .and_then(|source| keep(&mut problems, loaded, ("quality.table", source), self.table(loaded, source)));
         if let Some(table) = &table {
             hashes.insert("quality.table".to_owned(), table.content_hash().to_owned());
         }
@@ -72,7 +80,9 @@ impl Library {
         for (index, group) in scenario.ue.iter().enumerate() {
             let path = format!("ue.{index}.workload.path");
             let trace = match (&group.workload.kind, &group.workload.path) {
-                (WorkloadKind::Trace, Some(file)) => keep(&mut problems, &path, self.trace(&loaded.resolve(file))),
+                (WorkloadKind::Trace, Some(file)) => {
+                    keep(&mut problems, loaded, (&path, file), self.trace(&loaded.resolve(file)))
+                }
                 _ => None,
             };
             if let Some((_, hash)) = &trace {
@@ -80,11 +90,15 @@ impl Library {
             }
             traces.push(trace.map(|(trace, _)| trace));
         }
-        let cost = model.as_ref().and_then(|model| keep(&mut problems, "model.cost_as", cost(loaded, model)));
+        let cost = model.as_ref().and_then(|model| {
+            keep(&mut problems, loaded, ("model.cost_as", &scenario.model.cost_as), cost(loaded, model))
+        });
         if let Some(cost) = &cost
             && !is_name(&scenario.model.cost_as)
         {
-            hashes.insert("model.cost_as".to_owned(), blake3_of(&format!("{:?}", cost.geometry)));
+            // Of the sizes alone: the name is the file's path.
+            let sizes = Geometry { name: String::new(), ..cost.geometry.clone() };
+            hashes.insert("model.cost_as".to_owned(), blake3_of(&format!("{sizes:?}")));
         }
         match (model, cost) {
             (Some(model), Some(cost)) if problems.is_empty() => {
@@ -143,9 +157,20 @@ impl Library {
     }
 }
 
-/// The value, or a problem at `path`.
-fn keep<T>(problems: &mut Vec<Problem>, path: &str, result: Result<T, String>) -> Option<T> {
-    result.map_err(|message| problems.push(Problem::error(path, message))).ok()
+/// The value, or a problem at the key that names its file.
+fn keep<T>(
+    problems: &mut Vec<Problem>,
+    loaded: &LoadedScenario,
+    (path, file): (&str, &str),
+    result: Result<T, String>,
+) -> Option<T> {
+    let refuse = |message: String| {
+        let problem = Problem::error(path, message);
+        let missing = file != BUILTIN && !loaded.resolve(file).exists();
+        let hint = "a path counts from the working directory, or else from the scenario file's folder";
+        problems.push(if missing { problem.with_hint(hint) } else { problem });
+    };
+    result.map_err(refuse).ok()
 }
 
 fn blake3_of(text: &str) -> String {

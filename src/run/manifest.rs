@@ -75,7 +75,7 @@ impl Manifest {
             commit: option_env!("SPLITWAVE_COMMIT").filter(|commit| !commit.is_empty()),
             dirty: option_env!("SPLITWAVE_DIRTY").and_then(|dirty| dirty.parse().ok()),
             command,
-            started_at: utc(SystemTime::now()),
+            started_at: utc(wall_clock()),
             wall_s: 0.0,
             host: host_name(),
             threads: 1,
@@ -84,7 +84,7 @@ impl Manifest {
             inputs: BTreeMap::new(),
             scenario,
             files: Vec::new(),
-            clock: Instant::now(),
+            clock: stopwatch(),
         }
     }
 
@@ -94,6 +94,16 @@ impl Manifest {
         self.files = files;
         self
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the manifest says when a run was made; no result reads it")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the manifest says how long a run took; no result reads it")]
+fn stopwatch() -> Instant {
+    Instant::now()
 }
 
 /// The level of the machine's instruction set: `x86-64-v1` to `x86-64-v4` by the

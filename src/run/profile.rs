@@ -12,7 +12,8 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::channel::{
-    Fading, Impairment, LossUnit, Packets, Reception, ReceptionRecord, gain_threshold_for, rayleigh_gain,
+    DEFAULT_RAYLEIGH_SCALE, Fading, Impairment, LossUnit, Packets, Parameter, Reception, ReceptionRecord,
+    gain_threshold_for, rayleigh_gain,
 };
 use crate::control::evaluate;
 use crate::kernel::{Purpose, Streams};
@@ -20,6 +21,7 @@ use crate::llm::{Corpus, Nll};
 use crate::network::costs::tensor_values;
 use crate::network::ports::{Conditions, Crossing, Delivery, Quality, QualityError, QualityRequest, RecordError};
 use crate::network::rows::{Cell, CellVisitor, Column, Record, record};
+use crate::network::spec::OutageSpec;
 use crate::radio::PayloadKind;
 use crate::record::{CsvFile, FileSeal};
 use crate::run::assembly::Assembly;
@@ -191,6 +193,7 @@ pub fn profile(
         return Err(ProfileError::Grid(message));
     }
     let streams = Streams::new(seed, 0);
+    let rayleigh_scale = constant_scale(assembly)?;
     // Spread over the corpus: its registers differ.
     let windows: Vec<u32> =
         (0..grid.windows).map(|i| (u64::from(i) * u64::from(count) / u64::from(grid.windows)) as u32).collect();
@@ -211,8 +214,16 @@ pub fn profile(
                             .into_par_iter()
                             .map(|i| {
                                 let (w, draw) = (i / grid.draws as usize, (i % grid.draws as usize) as u32);
-                                let point = Point { split, loss, noise, window: windows[w], draw, key: i as u32 };
-                                point.evaluate(assembly, corpus, &streams, grid.tokens, clean[w])
+                                let point = Point {
+                                    rayleigh_scale,
+                                    split,
+                                    loss,
+                                    noise,
+                                    window: windows[w],
+                                    draw,
+                                    key: i as u32,
+                                };
+                                point.evaluate(assembly, corpus, streams, grid.tokens, clean[w])
                             })
                             .collect::<Result<_, _>>()
                     })?;
@@ -233,6 +244,21 @@ pub fn profile(
     Ok([records.finish()?, table.finish()?])
 }
 
+/// σ_h of the channel. P is the grid's, so h_th follows; a σ_h that varies has no place in the table.
+fn constant_scale(assembly: &Assembly) -> Result<f64, ProfileError> {
+    match &assembly.network.channels[0].outage {
+        OutageSpec::ThresholdAndLoss { .. } => Ok(DEFAULT_RAYLEIGH_SCALE),
+        OutageSpec::ScaleAndLoss { rayleigh_scale, .. } | OutageSpec::ScaleAndThreshold { rayleigh_scale, .. } => {
+            match rayleigh_scale {
+                Parameter::Constant(scale) => Ok(*scale),
+                Parameter::Drawn { .. } | Parameter::Walk { .. } => {
+                    Err(ProfileError::Grid("a profile needs one rayleigh_scale: set channel.rayleigh_scale".into()))
+                }
+            }
+        }
+    }
+}
+
 fn clean_nll(assembly: &Assembly, corpus: &Corpus, window: u32, tokens: u32) -> Result<Nll, QualityError> {
     let failed = |reason: String| QualityError { window: Some(window), split: None, reason };
     let ids = corpus.window(window as usize, tokens as usize).map_err(|error| failed(error.to_string()))?;
@@ -240,6 +266,7 @@ fn clean_nll(assembly: &Assembly, corpus: &Corpus, window: u32, tokens: u32) -> 
 }
 
 struct Point {
+    rayleigh_scale: f64,
     split: u32,
     loss: f64,
     noise: f64,
@@ -254,7 +281,7 @@ impl Point {
         &self,
         assembly: &Assembly,
         corpus: &Corpus,
-        streams: &Streams,
+        streams: Streams,
         asked: u32,
         clean: Nll,
     ) -> Result<ProfileRecord, QualityError> {
@@ -263,9 +290,9 @@ impl Point {
         let failed = |reason: String| QualityError { window: Some(self.window), split: Some(self.split), reason };
         let ids = corpus.window(self.window as usize, asked as usize).map_err(|error| failed(error.to_string()))?;
         let tokens = ids.len() as u32;
-        let rayleigh_scale = crate::channel::DEFAULT_RAYLEIGH_SCALE;
+        let rayleigh_scale = self.rayleigh_scale;
         let threshold = gain_threshold_for(self.loss, rayleigh_scale).map_err(|error| failed(error.to_string()))?;
-        let fading = Fading::new(channel.fading, streams, self.key, channel.sinusoids)
+        let fading = Fading::new(channel.fading, &streams, self.key, channel.sinusoids)
             .map_err(|error| failed(error.to_string()))?;
         let payload = network.uplinks[0].payload(PayloadKind::Tensor {
             values: tensor_values(network, tokens),
@@ -309,7 +336,7 @@ impl Point {
             loss_probability: self.loss,
         };
         let request = QualityRequest { window: Some(self.window), prompt_tokens: asked, delivery, conditions };
-        let quality: Quality = evaluate(&assembly.inputs.model, corpus, streams, &request, clean)?;
+        let quality: Quality = evaluate(&assembly.inputs.model, corpus, &streams, &request, clean)?;
         Ok(ProfileRecord {
             split: self.split,
             loss_probability: self.loss,

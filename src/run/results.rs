@@ -184,9 +184,9 @@ pub struct Attempt {
     settled: bool,
 }
 
-/// The run's folder after a successful attempt.
+/// The run's folder after a successful attempt, its own or a faster one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FinishedRun {
+pub struct Published {
     /// The folder.
     pub path: PathBuf,
     /// Whether it is this attempt's; `false` if another one with the same results was faster.
@@ -221,7 +221,7 @@ impl Attempt {
     /// # Errors
     /// [`ResultsError::Differs`] if the finished run has other results;
     /// [`ResultsError::Io`] if the disk is full. The attempt then stays, marked.
-    pub fn finish(mut self, manifest: &Manifest) -> Result<FinishedRun, ResultsError> {
+    pub fn finish(mut self, manifest: &Manifest) -> Result<Published, ResultsError> {
         let result = self.publish(manifest);
         match &result {
             Ok(_) => {
@@ -249,7 +249,7 @@ impl Attempt {
         Ok(self.path.clone())
     }
 
-    fn publish(&self, manifest: &Manifest) -> Result<FinishedRun, ResultsError> {
+    fn publish(&self, manifest: &Manifest) -> Result<Published, ResultsError> {
         let file = self.path.join(MANIFEST_FILE);
         write_synced(&file, manifest).map_err(ResultsError::io(&file, "writing the manifest"))?;
         sync_folder(&self.path);
@@ -259,7 +259,7 @@ impl Attempt {
             let error = match fs::rename(&self.path, &path) {
                 Ok(()) => {
                     sync_folder(&self.parent);
-                    return Ok(FinishedRun { path, ours: true });
+                    return Ok(Published { path, ours: true });
                 }
                 Err(error) => error,
             };
@@ -278,7 +278,7 @@ impl Attempt {
                 if holds(&theirs, &names) {
                     // What can't be deleted is hidden, and not taken for a result.
                     let _ = fs::remove_dir_all(&self.path);
-                    return Ok(FinishedRun { path, ours: false });
+                    return Ok(Published { path, ours: false });
                 }
             }
             move_aside(&self.parent, &self.run_id)?;

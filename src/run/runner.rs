@@ -119,7 +119,13 @@ pub enum RunNews {
 impl Job {
     /// The run's id: a hash of everything that its results depend on.
     pub fn run_id(&self) -> String {
-        let scenario = self.resolved();
+        let mut scenario = self.resolved();
+        // A text that nobody reads has no content hash that could stand for its path.
+        if self.assembly.inputs.corpus.is_none()
+            && let Some(model) = scenario.get_mut("model").and_then(serde_json::Value::as_object_mut)
+        {
+            model.shift_remove("corpus");
+        }
         RunIdentity {
             scenario: &scenario,
             defaults: &crate::scenario::defaults(),

@@ -35,6 +35,10 @@ impl Interrupt {
             flag::register_conditional_shutdown(signal, SIGNAL_STATUS + signal, Arc::clone(&interrupt.flag))?;
             flag::register(signal, Arc::clone(&interrupt.flag))?;
         }
+        // By default a file above the system's limit (`ulimit -f`) ends the process without a word. With any handler
+        // the write fails instead, and is reported like a full disk.
+        #[cfg(unix)]
+        flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
         Ok(interrupt)
     }
 

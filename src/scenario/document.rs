@@ -354,6 +354,8 @@ fn read_statements(text: &str, problems: &mut Vec<(Place, Problem)>) -> (Node, b
         let mut problem = Problem::error("", format!("not TOML: {message}"));
         if message.starts_with("string values must be quoted") {
             problem = problem.with_hint("text stands in quotes, decimals have a point, and there are no units");
+        } else if message.starts_with("duplicate key") {
+            problem = problem.with_hint("this key stands above already: leave one of the two out");
         }
         problems.push((Place { source: 0, span }, problem));
         if gaps + 1 == MOST_ERRORS || rest[gap.clone()].trim().is_empty() {

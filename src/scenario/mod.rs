@@ -1,8 +1,8 @@
 //! The scenario file: TOML in, one struct per table out, all problems at once.
 //!
-//! A file passes through [`document`] (parsed by a recovering parser, overlaid
+//! A file passes through `document` (parsed by a recovering parser, overlaid
 //! with `--set`, walked against the schema of [`schema`] and `nodes`), then through
-//! [`validate`] for what one key says about another. What needs files (models,
+//! `validate` for what one key says about another. What needs files (models,
 //! corpora, tables) is checked when a run is assembled, one floor up.
 
 pub mod devices;

@@ -140,7 +140,8 @@ fn check_count(
         if bounds.1 == u32::MAX { format!("at least {}", bounds.0) } else { format!("{} to {}", bounds.0, bounds.1) };
     if min < bounds.0 || max > bounds.1 {
         let value = if min == max { min.to_string() } else { format!("{min} to {max}") };
-        problems.push(Problem::error(path, "out of range").with_value(value).with_allowed(allowed));
+        problems
+            .push(Problem::error(path, format!("`{path}` is out of range")).with_value(value).with_allowed(allowed));
     }
     if let NumberOr::Table(range) = count {
         if range.min > range.max {
@@ -179,7 +180,8 @@ fn check_varying(
     let (min, max) = varying.bounds();
     if !(fits(min) && fits(max)) {
         let value = if min == max { min.to_string() } else { format!("{min} to {max}") };
-        problems.push(Problem::error(path, "out of range").with_value(value).with_allowed(allowed));
+        problems
+            .push(Problem::error(path, format!("`{path}` is out of range")).with_value(value).with_allowed(allowed));
     }
     if let NumberOr::Table(range) = varying {
         if range.min > range.max {

@@ -49,10 +49,8 @@ fn module_path(file: &str) -> Vec<String> {
 }
 
 fn for_tests(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        attribute.path().is_ident("cfg")
-            && attribute.parse_args::<syn::Ident>().is_ok_and(|condition| condition == "test")
-    })
+    let is_test = |attribute: &Attribute| attribute.parse_args::<syn::Ident>().is_ok_and(|name| name == "test");
+    attributes.iter().any(|attribute| attribute.path().is_ident("cfg") && is_test(attribute))
 }
 
 /// Every violation of `files`, pairs of a path such as `src/kernel/mod.rs` and its text.
@@ -65,15 +63,15 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
             Err(error) => found.push(format!("{file}:{}: {error}", error.span().start().line)),
         }
     }
+    // Unit tests in a file of their own: `#[cfg(test)] mod tests;`.
     let mut test_modules = BTreeSet::new();
     for (file, _, syntax) in &parsed {
         for item in &syntax.items {
-            if let syn::Item::Mod(module) = item
-                && for_tests(&module.attrs)
-            {
-                let mut path = module_path(file);
-                path.push(module.ident.to_string());
-                test_modules.insert(path);
+            match item {
+                syn::Item::Mod(module) if for_tests(&module.attrs) => {
+                    test_modules.insert([module_path(file), vec![module.ident.to_string()]].concat());
+                }
+                _ => {}
             }
         }
     }
@@ -117,7 +115,7 @@ impl Reader {
     }
 
     /// The path from the crate's root; `None` if it starts elsewhere.
-    fn from_root<'p>(&'p self, path: &'p [String]) -> Option<Vec<&'p str>> {
+    fn absolute<'p>(&'p self, path: &'p [String]) -> Option<Vec<&'p str>> {
         let (mut absolute, mut rest) = match path.first()?.as_str() {
             name if name == "crate" || name == CRATE => (Vec::new(), &path[1..]),
             "self" | "super" => (self.here.iter().map(String::as_str).collect(), path),
@@ -145,7 +143,7 @@ impl Reader {
 
     fn reach_floor(&mut self, path: &[String], span: Span, is_import: bool) {
         let Some(own) = floor(&self.top) else { return };
-        let Some(absolute) = self.from_root(path) else { return };
+        let Some(absolute) = self.absolute(path) else { return };
         let top = &self.top;
         let problem = match absolute.first() {
             None | Some(&"*") if is_import => format!("`{top}` must not import the crate's root: name the module"),
@@ -336,6 +334,7 @@ fn the_sources_obey_the_floors() {
         (name, std::fs::read_to_string(path).unwrap())
     };
     let files: Vec<_> = paths.iter().map(read).collect();
+    assert!(files.iter().any(|(name, _)| name == "src/lib.rs"), "the sources are there");
     let found = violations(&files);
     assert!(found.is_empty(), "{} violations:\n{}", found.len(), found.join("\n"));
 }

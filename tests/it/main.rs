@@ -7,6 +7,7 @@ mod kernel_theory;
 mod llm;
 mod llm_hostile;
 mod llm_tiny;
+mod profile;
 mod queueing_support;
 mod record;
 mod results;

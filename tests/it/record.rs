@@ -102,6 +102,11 @@ fn completed(request_id: u64, ue_id: u32, arrival: SimTime, total: SimTime) -> R
     }
 }
 
+fn sample(ue_queue_mean: f64) -> SeriesRow {
+    let (edge_queue, edge_busy, uplink_active) = (1, 2, 3);
+    SeriesRow { time_s: ms(250), edge_queue, edge_busy, uplink_active, ue_queue_mean, requests_completed: u64::MAX }
+}
+
 /// A disk with room for `room` bytes, seen from outside; writes are split in odd places.
 #[derive(Clone)]
 struct Disk {
@@ -177,14 +182,6 @@ fn numbers_read_back_exactly_or_are_empty() {
         let value = f64::from_bits(bits ^ (bits >> 29));
         let disk = Disk::new(1 << 20);
         let mut file = on::<SeriesRow>(&disk);
-        let sample = |ue_queue_mean| SeriesRow {
-            time_s: ms(250),
-            edge_queue: 1,
-            edge_busy: 2,
-            uplink_active: 3,
-            ue_queue_mean,
-            requests_completed: u64::MAX,
-        };
         file.push(&sample(value)).unwrap();
         drop(file);
         let text = disk.text();
@@ -407,15 +404,7 @@ fn a_recorder_keeps_what_is_wanted() {
         reward_source: Some("llm"),
     };
     recorder.decision(&decision).unwrap();
-    let sample = SeriesRow {
-        time_s: ms(0),
-        edge_queue: 0,
-        edge_busy: 0,
-        uplink_active: 0,
-        ue_queue_mean: 0.0,
-        requests_completed: 0,
-    };
-    recorder.sample(&sample).unwrap();
+    recorder.sample(&sample(0.0)).unwrap();
     let recorded = recorder.finish(&Utilisation { uplink: Some(0.5), edge: Some(0.75) }).unwrap();
     let names: Vec<_> = recorded.seals.iter().map(|seal| (seal.name.as_str(), seal.rows)).collect();
     assert_eq!(names, [("requests.csv", 1), ("decisions.csv", 1), ("summary.csv", 7)]);

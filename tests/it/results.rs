@@ -11,7 +11,6 @@ use splitwave::record::{CsvFile, FileSeal};
 use splitwave::run::identity::{RunIdentity, without_defaults};
 use splitwave::run::manifest::Manifest;
 use splitwave::run::results::{Attempt, Opened, ResultFolder, ResultsError, verify};
-use splitwave::run::signals::Interrupt;
 use splitwave::units::SimTime;
 
 const RUN: &str = "00c0ffee00c0ffee";
@@ -292,6 +291,19 @@ fn files_in_the_way_and_folders_that_refuse() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_full_at_the_end_leaves_no_run() {
+    let out = tempfile::tempdir().unwrap();
+    let attempt = fresh(out.path(), false);
+    let (left, files) = (attempt.path().to_owned(), vec![series(&attempt, 3)]);
+    std::os::unix::fs::symlink("/dev/full", left.join("manifest.json")).unwrap();
+    let error = attempt.finish(&manifest(files)).unwrap_err();
+    assert!(error.to_string().starts_with(left.join("manifest.json").to_str().unwrap()), "{error}");
+    assert!(error.hint().contains("space"), "{error}");
+    assert!(left.join("interrupted").is_file() && !left.with_file_name(RUN).exists());
+}
+
 fn run_id(scenario: &Value, inputs: &[(&str, &str)], seed: u64, replication: u32) -> String {
     let defaults = json!({
         "duration_s": 60.0,
@@ -389,6 +401,7 @@ fn the_text_behind_a_run_id() {
 #[cfg(unix)]
 #[test]
 fn the_first_signal_asks_and_the_second_ends() {
+    use splitwave::run::signals::Interrupt;
     const SIGNALS: &str = "SPLITWAVE_TEST_SIGNALS";
     if let Ok(count) = std::env::var(SIGNALS) {
         let interrupt = Interrupt::install().unwrap();
