@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use splitwave::channel::{Impairment, Packets, ReceptionRecord, SumOfSinusoids, TxNormalisation, apply};
+use splitwave::channel::{Impairment, NoiseKey, Packets, ReceptionRecord, SumOfSinusoids, TxNormalisation, apply};
 use splitwave::kernel::Streams;
 
 /// The best of five rounds of `repeats` calls, in microseconds per call.
@@ -43,7 +43,7 @@ fn main() {
             impairment,
             noise_std: 0.5,
             loss_probability: 0.0,
-            noise_key: 1,
+            noise_key: NoiseKey { ue: 1, request: 0 },
             packets: packets.clone(),
         };
         let mut tensor = vec![1.0f32; 64 * 128];

@@ -18,8 +18,8 @@ use splitwave::kernel::{Purpose, Streams};
 use splitwave::network::simulation::{Ports, Simulation};
 use splitwave::record::{RunRecorder, Summary, Utilisation, Wanted};
 use splitwave::run::assembly::Assembly;
+use splitwave::run::assembly::assemble;
 use splitwave::run::inputs::Library;
-use splitwave::run::runner;
 use splitwave::scenario::LoadedScenario;
 
 /// 100 UEs; 20 tokens of 128 values in f16 are 5120 bytes, four packets.
@@ -56,7 +56,7 @@ fn assembly(fading: &str) -> Assembly {
     let text = SCENARIO.replace("FADING", fading).replace("LOSS", loss);
     let loaded = LoadedScenario::from_bytes(Path::new("bench.toml"), text.as_bytes(), &[])
         .unwrap_or_else(|bad| panic!("{:?}", bad.problems));
-    runner::assemble(&loaded, &mut Library::default()).unwrap_or_else(|problems| panic!("{problems:?}"))
+    assemble(loaded, &mut Library::default()).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// Requests and events per second of wall time.

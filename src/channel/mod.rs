@@ -47,4 +47,4 @@ pub use outage::{
 };
 pub use packets::Packets;
 pub use parameter::{Draw, Occasion, Parameter, ParameterError, ParameterState, WALK_STEP};
-pub use reception::{Impairment, LossUnit, Received, Reception, ReceptionRecord, TxNormalisation, apply};
+pub use reception::{Impairment, LossUnit, NoiseKey, Received, Reception, ReceptionRecord, TxNormalisation, apply};

@@ -72,10 +72,27 @@ pub struct ReceptionRecord {
     pub noise_std: f64,
     /// P of [`LossUnit::ElementIid`]; plays no part otherwise.
     pub loss_probability: f64,
-    /// The entity of the request's [`Purpose::Noise`] and [`Purpose::ElementLoss`] streams.
-    pub noise_key: u32,
+    /// Whose noise and element losses these are.
+    pub noise_key: NoiseKey,
     /// Gains and losses. No packets at all: gain 1, nothing lost.
     pub packets: Packets,
+}
+
+/// The address of a request's [`Purpose::Noise`] and [`Purpose::ElementLoss`] draws:
+/// its place in its UE's own sequence, so that no other UE's requests move them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NoiseKey {
+    /// The UE.
+    pub ue: u32,
+    /// Number of the UE's request.
+    pub request: u64,
+}
+
+impl NoiseKey {
+    /// 2³² blocks for each request.
+    fn stream(self, streams: Streams, purpose: Purpose) -> Stream {
+        streams.stream(self.ue, purpose).starting_at(self.request << 32)
+    }
 }
 
 /// What is left of a tensor.
@@ -156,10 +173,10 @@ pub fn apply(record: &ReceptionRecord, streams: &Streams, rows: &mut [f32], d: u
     } else {
         let power: Vec<f64> = rows.chunks(d).map(mean_power).collect();
         let scale = inverse_tx_gains(record.impairment.tx_normalisation, &power, rows);
-        add_noise(record, &streams.stream(record.noise_key, Purpose::Noise), rows, d, &scale);
+        add_noise(record, &record.noise_key.stream(*streams, Purpose::Noise), rows, d, &scale);
         activation_snr_db(&power, &scale, record.noise_std)
     };
-    let (rows_lost, elements_lost) = lose(record, &streams.stream(record.noise_key, Purpose::ElementLoss), rows, d);
+    let (rows_lost, elements_lost) = lose(record, &record.noise_key.stream(*streams, Purpose::ElementLoss), rows, d);
     Received { rows_lost, elements_lost, activation_snr_db, anything_arrived: elements_lost < rows.len() }
 }
 

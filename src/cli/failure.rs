@@ -42,7 +42,7 @@ impl Failure {
 
     /// Several failures: their texts one after the other, the gravest code.
     pub fn join(failures: Vec<Self>) -> Self {
-        let rank = |code: u8| [FAILED, WRONG_INPUT, INTERRUPTED].iter().position(|&known| known == code);
+        let rank = |code: u8| [INTERRUPTED, FAILED, WRONG_INPUT].iter().position(|&known| known == code);
         let code = failures.iter().map(|failure| failure.code).max_by_key(|&code| rank(code)).unwrap_or(FAILED);
         Self { text: failures.into_iter().map(|failure| failure.text).collect(), code }
     }
@@ -83,12 +83,17 @@ impl From<&ProfileError> for Failure {
         let chain = with_causes(error);
         match error {
             ProfileError::Grid(_) => Self::input(&chain, "`splitwave profile --help` lists the options"),
-            ProfileError::Interrupted { .. } => {
-                Self { text: message_and_hint(&chain, "records.csv holds what was done"), code: INTERRUPTED }
-            }
-            ProfileError::Quality(_) | ProfileError::Record(_) => {
-                Self::failed(&chain, "records.csv holds what was done")
-            }
+            ProfileError::Interrupted { .. } => Self {
+                text: message_and_hint(
+                    &chain,
+                    "what was done is in .partial/records.csv under the output folder; the profile itself is made anew",
+                ),
+                code: INTERRUPTED,
+            },
+            ProfileError::Quality(_) | ProfileError::Record(_) => Self::failed(
+                &chain,
+                "what was done is in .partial/records.csv under the output folder; the profile itself is made anew",
+            ),
         }
     }
 }

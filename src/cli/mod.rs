@@ -16,7 +16,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::cli::failure::Failure;
-use crate::scenario::{BadScenario, LoadedScenario, SetArg};
+use crate::run::assembly::{self, Assembly};
+use crate::run::inputs::Library;
+use crate::scenario::{LoadedScenario, SetArg};
 
 /// Simulates split LLM inference at the wireless edge.
 ///
@@ -65,10 +67,6 @@ struct Sets {
     sets: Vec<SetArg>,
 }
 
-fn open(path: &Path, sets: &Sets) -> Result<LoadedScenario, Box<BadScenario>> {
-    LoadedScenario::open(path, &sets.sets)
-}
-
 /// Writes results to standard output.
 ///
 /// # Errors
@@ -97,24 +95,21 @@ fn threads(asked: Option<usize>) -> usize {
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
 }
 
-/// Opens and assembles a scenario; prints warnings.
-fn assemble(
-    path: &Path,
-    sets: &Sets,
-    library: &mut crate::run::inputs::Library,
-) -> Result<(LoadedScenario, crate::run::assembly::Assembly), Failure> {
-    let loaded = open(path, sets).map_err(|bad| Failure::scenario(&bad))?;
-    match crate::run::runner::assemble(&loaded, library) {
-        Ok(assembly) => {
-            let warnings = render::render_problems(&assembly.warnings, loaded.document.sources(), in_colour());
-            if !warnings.is_empty() {
-                tell(&warnings);
-            }
-            Ok((loaded, assembly))
-        }
-        Err(problems) => {
-            let sources = loaded.document.sources().to_vec();
-            Err(Failure::scenario(&BadScenario { path: loaded.path, sources, problems }))
-        }
+/// The value of `--threads`.
+fn parse_threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads @ 1..=4096) => Ok(threads),
+        _ => Err("allowed: 1 to 4096".into()),
     }
+}
+
+/// Opens and assembles a scenario; prints warnings unless `quiet`.
+fn assemble(path: &Path, sets: &Sets, library: &mut Library, quiet: bool) -> Result<Assembly, Failure> {
+    let assembly = LoadedScenario::salvage(path, &sets.sets)
+        .and_then(|loaded| assembly::assemble(loaded, library))
+        .map_err(|bad| Failure::scenario(&bad))?;
+    if !quiet {
+        tell(&render::render_problems(&assembly.warnings, &assembly.sources, in_colour()));
+    }
+    Ok(assembly)
 }

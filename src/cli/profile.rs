@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use indicatif::ProgressBar;
 
 use crate::cli::failure::Failure;
-use crate::cli::{Sets, assemble, print, threads};
+use crate::cli::{Sets, assemble, parse_threads, print, threads};
 use crate::run::inputs::Library;
 use crate::run::profile::{ProfileGrid, profile as make};
 use crate::run::runner::evaluation_pool;
@@ -44,7 +44,7 @@ pub struct ProfileArgs {
     #[arg(long)]
     seed: Option<u64>,
     /// Threads. Default: all cores. Does not change any result.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_threads)]
     threads: Option<usize>,
     /// No progress.
     #[arg(long, short)]
@@ -52,9 +52,9 @@ pub struct ProfileArgs {
 }
 
 pub fn profile(args: &ProfileArgs) -> Result<(), Failure> {
-    let (loaded, assembly) = assemble(&args.scenario, &args.sets, &mut Library::default())?;
-    let tokens = args.tokens.or_else(|| loaded.scenario.ue.first().map(|ue| ue.workload.prompt_tokens.bounds().1));
-    let digital = loaded.scenario.channel.tables()[0].reception == crate::channel::Reception::Digital;
+    let assembly = assemble(&args.scenario, &args.sets, &mut Library::default(), args.quiet)?;
+    let tokens = args.tokens.or_else(|| assembly.scenario.ue.first().map(|ue| ue.workload.prompt_tokens.bounds().1));
+    let digital = assembly.scenario.channel.tables()[0].reception == crate::channel::Reception::Digital;
     let grid = ProfileGrid {
         splits: args.splits.clone().unwrap_or_else(|| (1..=assembly.network.model_layers).collect()),
         losses: args.losses.clone(),
@@ -70,7 +70,7 @@ pub fn profile(args: &ProfileArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(&format!("installing signal handlers: {error}"), "please report this"))?;
     let pool = evaluation_pool(threads(args.threads)).map_err(|error| Failure::from(&error))?;
     let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new(grid.evaluations()) };
-    let seed = args.seed.unwrap_or(loaded.scenario.seed);
+    let seed = args.seed.unwrap_or(assembly.scenario.seed);
     let made = make(&assembly, &grid, seed, &pool, &args.out, &mut |done| {
         bar.set_position(done);
         if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -105,8 +105,8 @@ impl Display {
             return;
         }
         let line = match result {
-            Ok(RunOutcome::Finished(done)) => {
-                format!("{}: done in {:.1} s: {}", run.label, done.wall_s, done.path.display())
+            Ok(RunOutcome::Finished { path, wall_s, .. }) => {
+                format!("{}: done in {wall_s:.1} s: {}", run.label, path.display())
             }
             Ok(RunOutcome::Skipped { path }) => {
                 format!("{}: already there, skipped (--force runs it again): {}", run.label, path.display())

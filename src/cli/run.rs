@@ -1,11 +1,12 @@
 //! `splitwave run`
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::failure::Failure;
 use crate::cli::progress::Display;
-use crate::cli::{Sets, assemble, print, table, threads};
+use crate::cli::{Sets, assemble, parse_threads, print, table, threads};
 use crate::run::assembly::Assembly;
 use crate::run::inputs::Library;
 use crate::run::runner::{Job, RunError, RunNews, RunOptions, RunOutcome, run_all};
@@ -38,20 +39,13 @@ pub struct RunArgs {
     force: bool,
 }
 
-fn parse_threads(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(threads @ 1..=4096) => Ok(threads),
-        _ => Err("allowed: 1 to 4096".into()),
-    }
-}
-
 pub fn run(args: RunArgs) -> Result<(), Failure> {
     let mut library = Library::default();
     let mut failures = Vec::new();
     let mut jobs: Vec<Job> = Vec::new();
     for path in &args.scenarios {
-        match assemble(path, &args.sets, &mut library) {
-            Ok((_, assembly)) => jobs.extend(replications(&args, path, assembly)),
+        match assemble(path, &args.sets, &mut library, args.quiet) {
+            Ok(assembly) => jobs.extend(replications(&args, path, assembly)),
             Err(failure) => failures.push(failure),
         }
     }
@@ -63,8 +57,12 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(&format!("installing signal handlers: {error}"), "please report this"))?;
     let options = RunOptions { out: args.out, force: args.force, threads: threads(args.threads), interrupt };
 
+    // The same run asked for twice is one run.
+    let mut seen = BTreeSet::new();
+    jobs.retain(|job| seen.insert((job.assembly.scenario.name.clone(), job.run_id())));
+
     let mut display = Display::new(&jobs, args.quiet);
-    let mut errors: Vec<RunError> = Vec::new();
+    let mut errors: Vec<(usize, RunError)> = Vec::new();
     let mut finished: Vec<(usize, RunOutcome)> = Vec::new();
     run_all(&jobs, &options, &mut |news| match news {
         RunNews::Progress { job, progress } => display.progress(job, &progress),
@@ -72,7 +70,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
             display.ended(job, result.as_ref());
             match result {
                 Ok(outcome) => finished.push((job, outcome)),
-                Err(error) => errors.push(error),
+                Err(error) => errors.push((job, error)),
             }
         }
     })
@@ -85,6 +83,8 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     if errors.is_empty() {
         return Ok(());
     }
+    errors.sort_by_key(|&(job, _)| job);
+    let errors: Vec<RunError> = errors.into_iter().map(|(_, error)| error).collect();
     // After an interrupt, the runs that were never begun need no line each.
     let begun = |error: &&RunError| !matches!(error, RunError::Interrupted { partial: None, .. });
     let told: Vec<Failure> = errors.iter().filter(begun).map(Failure::from).collect();

@@ -2,7 +2,8 @@
 
 use crate::cli::failure::Failure;
 use crate::cli::print;
-use crate::record::column_reference;
+use crate::record::{column_reference, column_section};
+use crate::run::profile::{ProfilePoint, ProfileRecord};
 use crate::scenario::{json_schema, scenario_reference_markdown};
 
 #[derive(clap::Args, Debug)]
@@ -17,7 +18,11 @@ pub struct SchemaArgs {
 
 pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
     let text = if args.columns {
-        column_reference()
+        let mut page = column_reference();
+        page.push_str("\n# Files of `splitwave profile`\n");
+        column_section::<ProfileRecord>(&mut page);
+        column_section::<ProfilePoint<'_>>(&mut page);
+        page
     } else if args.markdown {
         scenario_reference_markdown(&json_schema())
     } else {

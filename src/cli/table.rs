@@ -1,99 +1,118 @@
-//! The table at the end of `run`.
+//! The table at the end of `run`, from the runs' summary.csv.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 
-use crate::record::SummaryRow;
-use crate::run::runner::{FinishedRun, Job, RunOutcome};
-use crate::run::theory;
-use crate::units::SimTime;
+use crate::run::runner::{Job, RunOutcome};
+use crate::run::theory::Mm1;
 
 /// Most rows shown; summary.csv has all.
 const MOST_ROWS: usize = 40;
 
-/// The results of the finished runs: a row per group (or for all, if there is one
-/// group), and what theory says where a scenario is simple enough.
+/// Columns of the table: the header, the column of summary.csv, and its form.
+const COLUMNS: [(&str, &str, Form); 18] = [
+    ("run", "", Form::Word),
+    ("group", "name", Form::Word),
+    ("requests", "arrivals", Form::Count),
+    ("completed", "completed", Form::Count),
+    ("outage", "outage", Form::Count),
+    ("timeout", "timeout", Form::Count),
+    ("dropped", "dropped", Form::Count),
+    ("unfinished", "unfinished", Form::Count),
+    ("e2e mean", "e2e_mean_s", Form::Milliseconds),
+    ("p50", "e2e_median_s", Form::Milliseconds),
+    ("p95", "e2e_p95_s", Form::Milliseconds),
+    ("p99", "e2e_p99_s", Form::Milliseconds),
+    ("PPL", "corpus_ppl", Form::Decimal),
+    ("clean", "corpus_ppl_clean", Form::Decimal),
+    ("split", "split_mean", Form::Decimal),
+    ("UE", "ue_utilisation", Form::Share),
+    ("uplink", "uplink_utilisation", Form::Share),
+    ("edge", "edge_utilisation", Form::Share),
+];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Word,
+    Count,
+    Milliseconds,
+    Decimal,
+    Share,
+}
+
+/// A row of summary.csv by column name.
+type Row = BTreeMap<String, String>;
+
+/// The results of the runs that are there: a row for all (and per group, if there
+/// are several), and what theory says where a scenario is simple enough.
 pub fn results(jobs: &[Job], finished: &[(usize, RunOutcome)]) -> String {
-    let runs: Vec<(&Job, &FinishedRun)> = finished
-        .iter()
-        .filter_map(|(job, outcome)| match outcome {
-            RunOutcome::Finished(done) => Some((jobs.get(*job)?, done.as_ref())),
-            RunOutcome::Skipped { .. } => None,
-        })
-        .collect();
-    if runs.is_empty() {
-        return String::new();
-    }
     let mut rows: Vec<Vec<String>> = Vec::new();
-    for (job, done) in &runs {
-        for row in done.summary.aggregates(&done.utilisation) {
+    let mut theory = String::new();
+    for (index, outcome) in finished {
+        let (Some(job), RunOutcome::Finished { path, .. } | RunOutcome::Skipped { path }) = (jobs.get(*index), outcome)
+        else {
+            continue;
+        };
+        let summary = read(path);
+        let groups = summary.iter().filter(|row| cell(row, "scope") == "group").count();
+        for row in summary.iter().filter(|row| cell(row, "scope") == "all" || groups > 1) {
             let label = format!("{} #{}", job.assembly.scenario.name, job.replication);
-            if row.scope == "all" || done.summary.groups() > 1 {
-                rows.push(cells(label, &row));
-            }
+            rows.push(COLUMNS.iter().map(|(_, column, form)| shown(row, column, *form, &label)).collect());
         }
+        if let (Some(queue), Some(all)) = (Mm1::of(&job.assembly), summary.last()) {
+            theory += &beside_theory(queue, all);
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
     }
     let hidden = rows.len().saturating_sub(MOST_ROWS);
     rows.truncate(MOST_ROWS);
-    let header = [
-        "run",
-        "group",
-        "requests",
-        "completed",
-        "outage",
-        "timeout",
-        "dropped",
-        "e2e mean",
-        "p50",
-        "p95",
-        "p99",
-        "PPL",
-        "clean",
-        "split",
-        "UE",
-        "uplink",
-        "edge",
-    ];
-    let mut text = align(&header.map(str::to_owned), &rows);
+    let mut text = align(&COLUMNS.map(|(header, ..)| header.to_owned()), &rows);
     if hidden > 0 {
         let _ = writeln!(text, "… and {hidden} more rows; each run's summary.csv has its own.");
     }
     let _ = writeln!(text, "Times in ms; PPL over all scored tokens; UE, uplink, edge: share of time busy.");
-    for (job, done) in &runs {
-        if let Some(lines) = theory::compare(&job.assembly, &done.summary, &done.utilisation) {
-            text += &lines;
-        }
+    text + &theory
+}
+
+/// The rows of groups and of all. A file that can't be read has none: the run is done, and its table no reason to fail.
+fn read(folder: &Path) -> Vec<Row> {
+    let Ok(mut reader) = csv::Reader::from_path(folder.join("summary.csv")) else { return Vec::new() };
+    let rows = reader.deserialize::<Row>().filter_map(Result::ok);
+    rows.filter(|row| cell(row, "scope") != "ue").collect()
+}
+
+fn cell<'r>(row: &'r Row, column: &str) -> &'r str {
+    row.get(column).map_or("", String::as_str)
+}
+
+fn shown(row: &Row, column: &str, form: Form, label: &str) -> String {
+    let text = cell(row, column);
+    let number = text.parse::<f64>().ok();
+    match (form, number) {
+        (Form::Word, _) if column.is_empty() => label.to_owned(),
+        (Form::Word | Form::Count, _) => text.to_owned(),
+        (Form::Milliseconds, Some(seconds)) => format!("{:.1}", seconds * 1e3),
+        (Form::Decimal, Some(value)) => format!("{value:.2}"),
+        (Form::Share, Some(value)) => format!("{:.1} %", value * 100.0),
+        (Form::Milliseconds | Form::Decimal | Form::Share, None) => "-".to_owned(),
+    }
+}
+
+/// Theory's numbers and the run's.
+fn beside_theory(queue: Mm1, all: &Row) -> String {
+    let number = |column: &str| cell(all, column).parse::<f64>().ok();
+    let mut text = format!(
+        "\nM/M/1 with λ = {:.4}/s, μ = {:.4}/s:      theory    simulated\n",
+        queue.arrival_rate, queue.service_rate
+    );
+    for line in queue.predictions(number("downlink_mean_s").unwrap_or(0.0)) {
+        let simulated = number(line.column).map_or_else(|| "-".to_owned(), |value| format!("{value:.6}"));
+        let _ = writeln!(text, "  {:<30} {:>12.6} {simulated:>12}", line.what, line.value);
     }
     text
-}
-
-fn cells(label: String, row: &SummaryRow<'_>) -> Vec<String> {
-    let milliseconds = |seconds: Option<f64>| seconds.map_or_else(dash, |s| format!("{:.1}", s * 1e3));
-    let quantile = |time: Option<SimTime>| milliseconds(time.map(SimTime::as_secs_f64));
-    let decimal = |value: Option<f64>, digits: usize| value.map_or_else(dash, |v| format!("{v:.digits$}"));
-    let share = |value: Option<f64>| value.map_or_else(dash, |v| format!("{:.1} %", v * 100.0));
-    vec![
-        label,
-        if row.scope == "all" { "all".into() } else { row.name.clone() },
-        row.arrivals.to_string(),
-        row.completed.to_string(),
-        row.outage.to_string(),
-        row.timeout.to_string(),
-        row.dropped.to_string(),
-        milliseconds(row.e2e_mean_s),
-        quantile(row.e2e_median_s),
-        quantile(row.e2e_p95_s),
-        quantile(row.e2e_p99_s),
-        decimal(row.corpus_ppl, 2),
-        decimal(row.corpus_ppl_clean, 2),
-        decimal(row.split_mean, 2),
-        share(row.ue_utilisation),
-        share(row.uplink_utilisation),
-        share(row.edge_utilisation),
-    ]
-}
-
-fn dash() -> String {
-    "-".into()
 }
 
 /// Columns of equal width: words to the left, numbers to the right.
@@ -108,7 +127,8 @@ fn align(header: &[String], rows: &[Vec<String>]) -> String {
         for (column, cell) in row.iter().enumerate() {
             let gap = if column == 0 { "" } else { "  " };
             let width = widths[column];
-            let _ = if column < 2 { write!(text, "{gap}{cell:<width$}") } else { write!(text, "{gap}{cell:>width$}") };
+            let left = COLUMNS.get(column).is_some_and(|(.., form)| *form == Form::Word);
+            let _ = if left { write!(text, "{gap}{cell:<width$}") } else { write!(text, "{gap}{cell:>width$}") };
         }
         text.truncate(text.trim_end().len());
         text.push('\n');

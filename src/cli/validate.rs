@@ -19,17 +19,17 @@ pub fn validate(args: &ValidateArgs) -> Result<(), Failure> {
     let mut library = Library::default();
     let mut failures = Vec::new();
     for path in &args.scenarios {
-        match assemble(path, &args.sets, &mut library) {
-            Ok((loaded, assembly)) => {
-                let network = &assembly.network;
+        match assemble(path, &args.sets, &mut library, false) {
+            Ok(assembly) => {
+                let (network, scenario) = (&assembly.network, &assembly.scenario);
                 let ues: u64 = network.groups.iter().map(|group| u64::from(group.count)).sum();
                 print(&format!(
                     "{}: valid: scenario {}, {ues} UEs in {} groups, {} simulated s, {} replications, model of {} layers\n",
                     path.display(),
-                    loaded.scenario.name,
+                    scenario.name,
                     network.groups.len(),
                     network.duration,
-                    loaded.scenario.replications,
+                    scenario.replications,
                     network.model_layers,
                 ))?;
             }

@@ -7,7 +7,7 @@ mod rewards;
 mod table;
 mod table_quality;
 
-pub use llm_quality::{LlmQuality, evaluate};
+pub use llm_quality::{LlmQuality, clean_nll, evaluate};
 pub use policies::{ActionSpace, FixedPolicy, GreedyPolicy, OraclePolicy, Outlook, RandomPolicy};
 pub use prompts::{CorpusPrompts, LengthPrompts};
 pub use rewards::RewardFunction;

@@ -123,7 +123,7 @@ impl Outlook {
             ..Quality::default()
         };
         let ue_cost_share = self.cost_share(split, observation);
-        let input = RewardInput { quality: Some(quality), split, ue_cost_share };
+        let input = RewardInput { quality: Some(quality), failed: false, split, ue_cost_share };
         self.reward.reward(&input).unwrap_or(f64::NEG_INFINITY)
     }
 

@@ -1,6 +1,6 @@
 //! Rewards of a step of the decision process.
 
-use crate::network::ports::{Quality, Reward, RewardInput};
+use crate::network::ports::{Reward, RewardInput};
 
 /// How many times the clean PPL a failed request counts, unless `ppl_cap` says otherwise.
 const DEFAULT_CAP: f64 = 10.0;
@@ -32,8 +32,12 @@ pub enum RewardFunction {
 
 /// `PPL`, at most the cap; the cap itself for a request that failed. `None`
 /// where neither is known.
-fn capped_ppl(quality: &Quality, ppl_cap: Option<f64>) -> Option<f64> {
+fn capped_ppl(input: &RewardInput, ppl_cap: Option<f64>) -> Option<f64> {
+    let quality = input.quality.as_ref()?;
     let cap = ppl_cap.or_else(|| quality.ppl_clean.map(|clean| DEFAULT_CAP * clean));
+    if input.failed {
+        return cap;
+    }
     match (quality.ppl, cap) {
         (Some(ppl), Some(cap)) => Some(ppl.min(cap)),
         (ppl, cap) => ppl.or(cap),
@@ -41,26 +45,24 @@ fn capped_ppl(quality: &Quality, ppl_cap: Option<f64>) -> Option<f64> {
 }
 
 /// `(PPL_0 - PPL)/PPL_0`, at least -1; -1 for a request that failed.
-fn relative_gain(quality: &Quality, ppl_cap: Option<f64>) -> Option<f64> {
+fn relative_gain(input: &RewardInput, ppl_cap: Option<f64>) -> Option<f64> {
+    let quality = input.quality.as_ref()?;
     let gain = match (quality.relative_gain, quality.ppl_clean) {
-        (Some(gain), _) => gain,
-        (None, Some(clean)) => (clean - capped_ppl(quality, ppl_cap)?) / clean,
-        // Sources that know gains only: nothing arrived.
-        (None, None) => -1.0,
+        _ if input.failed => -1.0,
+        (_, Some(clean)) => (clean - capped_ppl(input, ppl_cap)?) / clean,
+        // Sources that know gains only.
+        (gain, None) => gain?,
     };
     Some(gain.max(-1.0))
 }
 
 impl Reward for RewardFunction {
     fn reward(&self, input: &RewardInput) -> Option<f64> {
-        let quality = input.quality.as_ref()?;
         match *self {
-            Self::Chen25Eq8 { lambda, ppl_cap } => {
-                Some(-(capped_ppl(quality, ppl_cap)? + lambda * input.ue_cost_share))
-            }
+            Self::Chen25Eq8 { lambda, ppl_cap } => Some(-(capped_ppl(input, ppl_cap)? + lambda * input.ue_cost_share)),
             Self::RelativeGain { a, b, p_max, ppl_cap } => {
                 let p_max = f64::from(p_max);
-                Some(a * relative_gain(quality, ppl_cap)? + b * (p_max - f64::from(input.split)) / p_max)
+                Some(a * relative_gain(input, ppl_cap)? + b * (p_max - f64::from(input.split)) / p_max)
             }
         }
     }
@@ -69,10 +71,11 @@ impl Reward for RewardFunction {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::ports::Quality;
 
     fn input(ppl: Option<f64>, ppl_clean: Option<f64>) -> RewardInput {
         let quality = Quality { ppl_clean, ppl, ..Quality::default() };
-        RewardInput { quality: Some(quality), split: 4, ue_cost_share: 0.25 }
+        RewardInput { quality: Some(quality), failed: false, split: 4, ue_cost_share: 0.25 }
     }
 
     #[test]
@@ -81,9 +84,12 @@ mod tests {
         assert_eq!(reward.reward(&input(Some(40.0), Some(30.0))), Some(-45.0));
         assert_eq!(reward.reward(&input(Some(2048.0), Some(30.0))), Some(-305.0));
         assert_eq!(reward.reward(&input(None, Some(30.0))), Some(-305.0));
+        // An outage at chance, 2048, counts the cap even where chance is better.
+        let outage = RewardInput { failed: true, ..input(Some(2048.0), Some(300.0)) };
+        assert_eq!(reward.reward(&outage), Some(-3005.0));
         let capped = RewardFunction::Chen25Eq8 { lambda: 20.0, ppl_cap: Some(100.0) };
         assert_eq!(capped.reward(&input(None, None)), Some(-105.0));
-        assert_eq!(reward.reward(&RewardInput { quality: None, split: 1, ue_cost_share: 0.0 }), None);
+        assert_eq!(reward.reward(&RewardInput { quality: None, ..input(None, None) }), None);
     }
 
     #[test]

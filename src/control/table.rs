@@ -29,8 +29,13 @@ pub struct QualityTable {
     /// By split, then loss, then noise.
     cells: Vec<TableValue>,
     has_noise: bool,
+    /// What the columns of [`MADE_WITH`] say, where the file has them.
+    made_with: BTreeMap<&'static str, String>,
     content_hash: String,
 }
+
+/// Columns that say what a table was made with: the same in every row.
+const MADE_WITH: [&str; 4] = ["reception", "loss_unit", "tx_normalisation", "vocabulary"];
 
 /// A table that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +96,20 @@ pub enum TableError {
         /// Noise.
         noise: f64,
     },
+    /// A column that says what the table was made with says two things.
+    #[error("{file}, line {line}: `{column}` is `{value}`, but `{first}` above; one table is made with one setting")]
+    Mixed {
+        /// The file.
+        file: String,
+        /// Line in the file.
+        line: u64,
+        /// Column.
+        column: &'static str,
+        /// What stands there.
+        value: String,
+        /// What stands above.
+        first: String,
+    },
     /// No rows at all.
     #[error("{file}: no rows")]
     Empty {
@@ -130,6 +149,9 @@ impl QualityTable {
             need("relative_ppl_gain")?;
         }
         let mut rows: Vec<(u32, f64, f64, TableValue)> = Vec::new();
+        let mut made_with: BTreeMap<&'static str, String> = BTreeMap::new();
+        let settings: Vec<(&'static str, usize)> =
+            MADE_WITH.iter().filter_map(|&column| Some((column, find(column)?))).collect();
         for record in reader.records() {
             let record = record.map_err(csv_error)?;
             let line = record.position().map_or(0, csv::Position::line);
@@ -144,6 +166,13 @@ impl QualityTable {
             let real = |column: &'static str, at: usize, allowed: &'static str, ok: fn(f64) -> bool| {
                 cell(at).parse::<f64>().ok().filter(|value| ok(*value)).ok_or_else(|| refuse(column, at, allowed))
             };
+            for &(column, at) in &settings {
+                let first = made_with.entry(column).or_insert_with(|| cell(at).to_owned());
+                if first != cell(at) {
+                    let (file, value, first) = (file.to_owned(), cell(at).to_owned(), first.clone());
+                    return Err(TableError::Mixed { file, line, column, value, first });
+                }
+            }
             let split = cell(split_at).parse::<u32>().ok().filter(|&split| split > 0);
             let split = split.ok_or_else(|| refuse("split", split_at, "a whole number above 0"))?;
             let loss = real("loss_probability", loss_at, "0 to below 1", |p| (0.0..1.0).contains(&p))?;
@@ -162,7 +191,8 @@ impl QualityTable {
             let computed = ppl.zip(ppl_clean).map(|(ppl, clean)| (clean - ppl) / clean);
             rows.push((split, loss, noise, TableValue { ppl, ppl_clean, relative_gain: given.or(computed) }));
         }
-        Self::from_rows(file, &rows, noise_at.is_some(), blake3::hash(bytes).to_hex().to_string())
+        let hash = blake3::hash(bytes).to_hex().to_string();
+        Ok(Self { made_with, ..Self::from_rows(file, &rows, noise_at.is_some(), hash)? })
     }
 
     fn from_rows(
@@ -202,10 +232,11 @@ impl QualityTable {
                 }
             }
         }
-        Ok(Self { splits, losses, noises, cells, has_noise, content_hash })
+        Ok(Self { splits, losses, noises, cells, has_noise, made_with: BTreeMap::new(), content_hash })
     }
 
-    /// The value at a point; coordinates beyond the grid count as its border.
+    /// The value at a point. Coordinates beyond the grid count as its border, a split
+    /// that the table doesn't have as the next one that it has.
     pub fn value(&self, split: u32, loss_probability: f64, noise_std: f64) -> TableValue {
         let row = match self.splits.binary_search(&split) {
             Ok(row) => row,
@@ -229,6 +260,22 @@ impl QualityTable {
     /// Whether the table knows PPL, or relative gains only.
     pub fn has_ppl(&self) -> bool {
         self.cells.iter().all(|value| value.ppl.is_some() && value.ppl_clean.is_some())
+    }
+
+    /// Whether the table has this split.
+    pub fn knows(&self, split: u32) -> bool {
+        self.splits.binary_search(&split).is_ok()
+    }
+
+    /// What the table says it was made with: `reception`, `loss_unit` or
+    /// `tx_normalisation`; `None` if it doesn't say.
+    pub fn made_with(&self, setting: &str) -> Option<&str> {
+        self.made_with.get(setting).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Vocabulary of the model that was profiled, if the table says so.
+    pub fn vocabulary(&self) -> Option<usize> {
+        self.made_with("vocabulary")?.parse().ok()
     }
 
     /// Least and largest split.

@@ -72,7 +72,7 @@ impl QualitySource for TableQuality {
             return Ok(result);
         }
         let reason = format!("ticket {} is joined out of order, after {}", ticket.0, self.first);
-        Err(QualityError { window: None, split: None, reason })
+        Err(QualityError::failed(None, None, reason))
     }
 }
 

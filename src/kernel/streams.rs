@@ -23,9 +23,9 @@ pub enum Purpose {
     Prompt = 2,
     /// Phases and angles of a link's sinusoids (entity: link, index: sinusoid).
     Fading = 3,
-    /// Additive noise on tensor elements (entity: request, index: pair of elements).
+    /// Additive noise on tensor elements (entity: UE, index: request · 2³² + pair of elements).
     Noise = 4,
-    /// Loss of single elements (entity: request, index: four elements).
+    /// Loss of single elements (entity: UE, index: request · 2³² + group of elements).
     ElementLoss = 5,
     /// σ of the channel (entity: UE, index: episode, request or walk step).
     NoiseStd = 6,
@@ -39,18 +39,14 @@ pub enum Purpose {
     InitialSplit = 10,
     /// A controller's choices (entity: UE, index: decision).
     Action = 11,
-    /// Service times of a synthetic server (entity: server, index: job).
+    /// Synthetic service times (entity: UE, index: request of the UE).
     Service = 12,
     /// Prompt lengths (entity: UE, index: request of the UE).
     PromptLength = 13,
-    /// Output lengths (entity: UE, index: request of the UE).
-    OutputLength = 14,
     /// Think times of a closed loop (entity: UE, index: request of the UE).
     Think = 15,
-    /// A walk's starting point (entity: UE, index: parameter).
-    WalkStart = 16,
-    /// Packets of a block-independent channel (entity: request, index: packet).
-    PacketLoss = 17,
+    /// When a profile's window is sent (entity: window and draw, index: 0).
+    ProfileStart = 16,
     /// Draws of tests and benches.
     Test = 99,
 }
@@ -73,7 +69,7 @@ impl Streams {
     /// The stream of one entity and purpose.
     #[inline]
     pub fn stream(&self, entity: u32, purpose: Purpose) -> Stream {
-        Stream { key: self.key, entity, purpose: purpose as u32 }
+        Stream { key: self.key, entity, purpose: purpose as u32, first: 0 }
     }
 }
 
@@ -83,12 +79,22 @@ pub struct Stream {
     key: [u32; 2],
     entity: u32,
     purpose: u32,
+    /// Index 0 of this view.
+    first: u64,
 }
 
 impl Stream {
+    /// The same stream, counted from block `first` on: a domain within a domain, such
+    /// as the elements of one of a UE's requests.
+    #[inline]
+    pub fn starting_at(&self, first: u64) -> Self {
+        Self { first: self.first.wrapping_add(first), ..*self }
+    }
+
     /// Four independent words.
     #[inline]
     pub fn block(&self, index: u64) -> [u32; 4] {
+        let index = self.first.wrapping_add(index);
         philox4x32_10([index as u32, (index >> 32) as u32, self.entity, self.purpose], self.key)
     }
 
@@ -176,6 +182,12 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_stream_can_be_counted_from_any_block() {
+        let stream = Streams::new(1, 0).stream(7, Purpose::Noise);
+        assert_eq!(stream.starting_at(5 << 32).starting_at(2).block(3), stream.block((5 << 32) + 5));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::kernel::Purpose;
 use crate::network::compute::Work;
 use crate::network::event::Event;
-use crate::network::request::{EDGE_COMPUTE, EDGE_WAIT, Phase, RequestId};
+use crate::network::request::{EDGE_COMPUTE, EDGE_WAIT, Phase, Request, RequestId};
 use crate::network::simulation::{Simulation, SimulationError};
 use crate::network::spec::{Discipline, ServiceLaw};
 use crate::units::SimTime;
@@ -12,7 +12,7 @@ impl Simulation<'_> {
     /// A tensor (or a prompt) has arrived at the edge.
     pub(super) fn queue_at_edge(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let Some(request) = self.world.requests.get(id) else { return Ok(()) };
-        let edge_time = self.edge_time(request.edge_work);
+        let edge_time = self.edge_time(request);
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         request.since = now;
         request.edge_time = edge_time;
@@ -35,15 +35,14 @@ impl Simulation<'_> {
         Ok(())
     }
 
-    /// Solo time of a job: the roofline's, or the synthetic law's.
-    fn edge_time(&mut self, work: Work) -> SimTime {
-        let job = self.world.edge.jobs;
-        self.world.edge.jobs += 1;
+    /// Solo time of a job: the roofline's, or the synthetic law's. A request's draw is its
+    /// own, whoever comes to the edge before it.
+    fn edge_time(&self, request: &Request) -> SimTime {
         match self.spec.edge.service {
-            None => self.spec.edge.processor.time(work),
+            None => self.spec.edge.processor.time(request.edge_work),
             Some(ServiceLaw::Deterministic { mean_s }) => SimTime::from_secs_saturating(mean_s),
             Some(ServiceLaw::Exponential { mean_s }) => {
-                let draw = self.streams.stream(0, Purpose::Service).exponential(job);
+                let draw = self.streams.stream(request.ue, Purpose::Service).exponential(request.ue_request);
                 SimTime::from_secs_saturating(mean_s * draw)
             }
         }

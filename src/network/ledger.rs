@@ -46,6 +46,31 @@ pub struct DecisionFacts {
     pub split: u32,
 }
 
+impl DecisionFacts {
+    /// Its row, once the reward is in.
+    fn row(&self, reward: Option<f64>, source: Option<&'static str>) -> DecisionRow<'static> {
+        let Observation { conditions, .. } = self.observation;
+        DecisionRow {
+            step: self.step,
+            ue_id: self.observation.ue,
+            request_id: self.request,
+            time_s: self.observation.now,
+            episode: self.episode,
+            step_in_episode: self.observation.step_in_episode,
+            noise_std: (!self.digital).then_some(conditions.noise_std),
+            rayleigh_scale: Some(conditions.rayleigh_scale),
+            loss_probability: Some(conditions.loss_probability),
+            split: self.observation.split,
+            action: self.decision.action,
+            next_split: self.split,
+            log_prob: self.decision.log_prob,
+            value: self.decision.value,
+            reward,
+            reward_source: reward.and(source),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Settled {
     /// Its request is under way, or its quality is.
@@ -61,10 +86,18 @@ enum Settled {
 pub struct Ledger<'p> {
     rows: VecDeque<Ended<'p>>,
     decisions: VecDeque<(DecisionFacts, Settled)>,
+    /// By controller, the steps that it has not yet learned from.
+    lessons: Vec<VecDeque<u64>>,
     completed: u64,
+    flushes: u64,
 }
 
 impl Ledger<'_> {
+    /// Times that waiting rows were joined.
+    pub fn flushes(&self) -> u64 {
+        self.flushes
+    }
+
     /// Requests completed so far.
     pub fn completed(&self) -> u64 {
         self.completed
@@ -72,15 +105,32 @@ impl Ledger<'_> {
 
     /// Takes in a decision; its step follows the last one's.
     pub fn decided(&mut self, facts: DecisionFacts) {
+        let controller = facts.controller as usize;
+        if self.lessons.len() <= controller {
+            self.lessons.resize_with(controller + 1, VecDeque::new);
+        }
+        self.lessons[controller].push_back(facts.step);
         self.decisions.push_back((facts, Settled::Waiting));
     }
 
-    fn settle(&mut self, step: u64, settled: Settled) {
-        let Some((first, _)) = self.decisions.front() else { return };
-        let index = step.wrapping_sub(first.step) as usize;
-        if let Some(entry) = self.decisions.get_mut(index) {
-            entry.1 = settled;
+    /// Settles a step; gives the controller that took it.
+    fn settle(&mut self, step: u64, settled: Settled) -> Option<u32> {
+        let (first, _) = self.decisions.front()?;
+        let entry = self.decisions.get_mut(step.checked_sub(first.step)? as usize)?;
+        entry.1 = settled;
+        Some(entry.0.controller)
+    }
+
+    /// The controller's next step in the order of its decisions, if it is settled.
+    fn next_lesson(&mut self, controller: u32) -> Option<(DecisionFacts, Settled)> {
+        let steps = self.lessons.get_mut(controller as usize)?;
+        let (first, _) = self.decisions.front()?;
+        let &(facts, settled) = self.decisions.get(steps.front()?.checked_sub(first.step)? as usize)?;
+        if matches!(settled, Settled::Waiting) {
+            return None;
         }
+        steps.pop_front();
+        Some((facts, settled))
     }
 }
 
@@ -104,6 +154,7 @@ impl<'p> Simulation<'p> {
 
     /// Joins what waits and writes it.
     pub(super) fn flush(&mut self) -> Result<(), SimulationError> {
+        self.ledger.flushes += 1;
         while let Some(ended) = self.ledger.rows.pop_front() {
             self.write(ended)?;
         }
@@ -123,7 +174,8 @@ impl<'p> Simulation<'p> {
             row.quality_source = self.ports.quality.name();
         }
         if let (Some(step), Some(split)) = (ended.step, row.split) {
-            let input = RewardInput { quality, split, ue_cost_share: ended.ue_cost_share };
+            let failed = row.outcome != Outcome::Completed;
+            let input = RewardInput { quality, failed, split, ue_cost_share: ended.ue_cost_share };
             let settled = match row.outcome {
                 Outcome::Unfinished | Outcome::Dropped => Settled::Void,
                 Outcome::Completed | Outcome::Outage | Outcome::Timeout => {
@@ -131,45 +183,36 @@ impl<'p> Simulation<'p> {
                     Settled::Reward(row.reward)
                 }
             };
-            self.ledger.settle(step, settled);
+            if let Some(controller) = self.ledger.settle(step, settled) {
+                self.teach(controller);
+            }
         }
         self.ports.recorder.request(&ended.row)?;
         self.write_decisions()
     }
 
-    /// Writes the decisions whose rewards are in, in their order.
+    /// Hands a controller the rewards that are in, in the order of its own decisions:
+    /// a slow request of one UE keeps back no other UE's.
+    fn teach(&mut self, controller: u32) {
+        while let Some((facts, settled)) = self.ledger.next_lesson(controller) {
+            if let Settled::Reward(reward) = settled {
+                let row = facts.row(reward, self.ports.quality.name());
+                self.ports.controllers[controller as usize].learn(&row);
+            }
+        }
+    }
+
+    /// Writes the decisions whose rewards are in, in the order of the run.
     fn write_decisions(&mut self) -> Result<(), SimulationError> {
         while let Some(&(facts, settled)) = self.ledger.decisions.front() {
-            let reward = match settled {
+            match settled {
                 Settled::Waiting => break,
-                Settled::Reward(reward) => reward,
-                Settled::Void => {
-                    self.ledger.decisions.pop_front();
-                    continue;
+                Settled::Reward(reward) => {
+                    self.ports.recorder.decision(&facts.row(reward, self.ports.quality.name()))?;
                 }
-            };
+                Settled::Void => {}
+            }
             self.ledger.decisions.pop_front();
-            let conditions = facts.observation.conditions;
-            let row = DecisionRow {
-                step: facts.step,
-                ue_id: facts.observation.ue,
-                request_id: facts.request,
-                time_s: facts.observation.now,
-                episode: facts.episode,
-                step_in_episode: facts.observation.step_in_episode,
-                noise_std: (!facts.digital).then_some(conditions.noise_std),
-                rayleigh_scale: Some(conditions.rayleigh_scale),
-                loss_probability: Some(conditions.loss_probability),
-                split: facts.observation.split,
-                action: facts.decision.action,
-                next_split: facts.split,
-                log_prob: facts.decision.log_prob,
-                value: facts.decision.value,
-                reward,
-                reward_source: reward.and(self.ports.quality.name()),
-            };
-            self.ports.controllers[facts.controller as usize].learn(&row);
-            self.ports.recorder.decision(&row)?;
         }
         Ok(())
     }

@@ -56,9 +56,9 @@ pub trait Controller: Send {
     /// Chooses an action for the request that is about to run.
     fn decide(&mut self, observation: &Observation) -> Decision;
 
-    /// Learns the reward of a decision. Called once per step in the order of
-    /// decisions, for completed, outage and timeout requests; policies that don't
-    /// learn ignore it.
+    /// Learns the reward of a decision. Called once per step in the order of this
+    /// controller's decisions, for completed, outage and timeout requests; policies
+    /// that don't learn ignore it.
     fn learn(&mut self, _step: &DecisionRow<'_>) {}
 
     /// Whether rewards must reach [`Controller::learn`] as soon as a request ends,
@@ -137,16 +137,29 @@ pub struct Quality {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct QualityTicket(pub u64);
 
-/// An evaluation that failed; the run ends with it.
+/// An evaluation without a result; the run ends with it.
 #[derive(Debug, thiserror::Error)]
-#[error("quality of window {window:?} at split {split:?}: {reason}")]
-pub struct QualityError {
-    /// Window evaluated.
-    pub window: Option<u32>,
-    /// Split evaluated.
-    pub split: Option<u32>,
-    /// Why it failed.
-    pub reason: String,
+pub enum QualityError {
+    /// It failed.
+    #[error("quality of {what}: {reason}")]
+    Failed {
+        /// What was evaluated.
+        what: String,
+        /// Why it failed.
+        reason: String,
+    },
+    /// The run is to stop.
+    #[error("interrupted while the model was running")]
+    Interrupted,
+}
+
+impl QualityError {
+    /// An evaluation of a window of the corpus, split or not, that failed.
+    pub fn failed(window: Option<u32>, split: Option<u32>, reason: impl std::fmt::Display) -> Self {
+        let window = window.map_or_else(|| "a prompt without text".to_owned(), |window| format!("window {window}"));
+        let what = split.map_or_else(|| window.clone(), |split| format!("{window} at split {split}"));
+        Self::Failed { what, reason: reason.to_string() }
+    }
 }
 
 /// Turns reception records into perplexity, some time between submission and
@@ -185,6 +198,8 @@ pub trait Prompts: Sync {
 pub struct RewardInput {
     /// Quality; without a PPL for a request that failed.
     pub quality: Option<Quality>,
+    /// Whether the request failed: it came too late, or nothing of it arrived.
+    pub failed: bool,
     /// Split that ran.
     pub split: u32,
     /// Work really done on the UE over the work of all layers, C_UE(p)/C_UE(L).

@@ -137,27 +137,28 @@ impl<'p> Simulation<'p> {
     /// # Errors
     /// [`SimulationError`]; rows recorded so far stay.
     pub fn run(mut self, watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>) -> Result<Totals, SimulationError> {
-        let horizon = self.spec.duration + self.spec.drain_limit;
         let mut next_watch = 0;
+        let mut flushes = 0;
         while let Some(at) = self.calendar.peek_time() {
-            if at > horizon || (self.closed && self.world.requests.is_empty()) {
+            if at > self.horizon() || (self.closed && self.world.requests.is_empty()) {
                 break;
             }
             let Some((now, event)) = self.calendar.pop() else { break };
-            self.handle(now, event)?;
+            self.handle(now, event).map_err(|error| self.or_interrupted(error))?;
             self.progress.now = now;
             self.observe_load(now);
-            if self.calendar.popped() >= next_watch {
+            // Events are soon handled; a flush may have run the model for a second.
+            if self.calendar.popped() >= next_watch || self.ledger.flushes() > flushes {
                 next_watch = self.calendar.popped() + WATCH_EVERY;
+                flushes = self.ledger.flushes();
                 self.progress.events = self.calendar.popped();
                 if watch(&self.progress).is_break() {
-                    self.flush()?;
                     return Err(SimulationError::Interrupted { now });
                 }
             }
         }
-        self.end_unfinished(horizon)?;
-        self.flush()?;
+        let horizon = self.horizon();
+        self.end_unfinished(horizon).and_then(|()| self.flush()).map_err(|error| self.or_interrupted(error))?;
         self.progress.events = self.calendar.popped();
         let servers = match self.spec.edge.discipline {
             Discipline::Fifo { servers } => servers,
@@ -169,6 +170,21 @@ impl<'p> Simulation<'p> {
             uplink_utilisation: self.uplink_load.utilisation(horizon, 1),
             edge_utilisation: self.edge_load.utilisation(horizon, servers),
         })
+    }
+
+    /// The drain limit, counted from the end of arrivals.
+    fn horizon(&self) -> SimTime {
+        self.arrivals_end + self.spec.drain_limit
+    }
+
+    /// A quality source that was told to stop is an interrupted run.
+    fn or_interrupted(&self, error: SimulationError) -> SimulationError {
+        match error {
+            SimulationError::Quality(QualityError::Interrupted) => {
+                SimulationError::Interrupted { now: self.calendar.now() }
+            }
+            error => error,
+        }
     }
 
     /// A stop rule ends arrivals.

@@ -1,10 +1,13 @@
 //! Everything that defines a network, checked and in SI units: what the scenario
 //! floor builds and the simulation reads.
 
-use crate::channel::{Encoding, FadingKind, LossUnit, Parameter, Reception, TxNormalisation};
+use crate::channel::{
+    Encoding, Fading, FadingKind, Impairment, LossUnit, NoiseKey, Packets, Parameter, Reception, ReceptionRecord,
+    TxNormalisation, rayleigh_gain,
+};
 use crate::llm::CostModel;
 use crate::network::compute::Processor;
-use crate::network::ports::ServiceMode;
+use crate::network::ports::{Conditions, ServiceMode};
 use crate::network::workload::Workload;
 use crate::radio::UplinkSpec;
 use crate::units::SimTime;
@@ -30,6 +33,47 @@ pub struct ChannelSpec {
     pub fading: FadingKind,
     /// Sinusoids N of the fading.
     pub sinusoids: usize,
+}
+
+impl ChannelSpec {
+    /// Sends packets whose midpoints fall on `instants`: each meets the link's gain at its
+    /// own instant and is lost below the threshold. With `element-iid` no packet is lost.
+    pub fn transmit(
+        &self,
+        fading: &Fading,
+        conditions: &Conditions,
+        by_element: bool,
+        instants: impl Iterator<Item = f64>,
+        packets: &mut Packets,
+    ) {
+        for at_s in instants {
+            let gain = rayleigh_gain(conditions.rayleigh_scale, fading.envelope(self.doppler_hz * at_s));
+            packets.push(gain, !by_element && gain < conditions.gain_threshold);
+        }
+    }
+
+    /// The reception record of a tensor that was sent in `packets`.
+    pub fn record(&self, conditions: &Conditions, noise_key: NoiseKey, packets: Packets) -> ReceptionRecord {
+        ReceptionRecord {
+            impairment: Impairment {
+                reception: self.reception,
+                loss_unit: self.loss_unit,
+                tx_normalisation: self.tx_normalisation,
+                encoding: self.encoding,
+            },
+            noise_std: if self.reception == Reception::Digital { 0.0 } else { conditions.noise_std },
+            loss_probability: conditions.loss_probability,
+            noise_key,
+            packets,
+        }
+    }
+
+    /// Whether nothing of a tensor of `rows` rows arrived: no packet, or under
+    /// `token-row` no whole row.
+    pub fn is_outage(&self, record: &ReceptionRecord, rows: usize) -> bool {
+        self.loss_unit != LossUnit::ElementIid
+            && (record.packets.lost() == record.packets.len() || record.rows_lost(rows) == Some(rows))
+    }
 }
 
 /// The two given quantities of eq. (4), `P = 1 - exp(-h_th² / (2σ_h²))`.
@@ -202,7 +246,7 @@ pub struct NetworkSpec {
     pub duration: SimTime,
     /// Utilisations are measured from here to `duration`.
     pub warmup: SimTime,
-    /// Requests under way then have so long to finish.
+    /// Once arrivals have ended, requests under way have so long to finish.
     pub drain_limit: SimTime,
     /// Arrivals stop after so many requests.
     pub max_requests: Option<u64>,

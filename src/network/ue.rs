@@ -20,7 +20,6 @@ impl Simulation<'_> {
         let state = &mut self.world.ues[ue as usize];
         let (member, k) = (state.member, state.arrived);
         state.arrived += 1;
-        state.last_arrival = now;
         let group = &self.spec.groups[state.group as usize];
         let (tokens, output_tokens) = group.workload.tokens(&self.streams, member, k);
         let uniform = self.streams.stream(ue, Purpose::Prompt).uniform(k);
@@ -188,8 +187,8 @@ impl Simulation<'_> {
         let scale_stream = streams.stream(ue, Purpose::RayleighScale);
         let threshold_stream = streams.stream(ue, Purpose::GainThreshold);
         let loss_stream = streams.stream(ue, Purpose::LossProbability);
-        // The scenario checks the bounds of all three; a value on the edge of
-        // what eq. (4) allows falls back to "nothing is lost".
+        // The scenario has checked the bounds of all three, so eq. (4) has a solution;
+        // the fallbacks are for the type only.
         match &channel.outage {
             OutageSpec::ScaleAndLoss { rayleigh_scale, loss_probability } => {
                 let rayleigh_scale = rayleigh_scale.value(scale, &scale_stream, occasion);

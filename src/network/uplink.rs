@@ -1,7 +1,7 @@
 //! The uplink: flows share the airtime; each packet meets the fading gain at
 //! its own midpoint in time.
 
-use crate::channel::{Fading, Impairment, LossUnit, Reception, ReceptionRecord, rayleigh_gain};
+use crate::channel::{Fading, LossUnit, NoiseKey};
 use crate::network::costs::{prompt_bits, tensor_values};
 use crate::network::event::Event;
 use crate::network::ports::{Crossing, ServiceMode};
@@ -41,8 +41,6 @@ impl Simulation<'_> {
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         let Some(log) = request.uplink.as_mut() else { return Ok(()) };
         let airtime = log.pending_share(log.airtime.as_nanos());
-        let bits_now = log.pending_share(log.payload_bits);
-        log.bits = log.bits.map(|bits| bits + bits_now);
         request.since = now;
         if airtime == 0 {
             request.spend(UPLINK_AIR, SimTime::ZERO);
@@ -106,18 +104,13 @@ impl Simulation<'_> {
         let by_element = is_tensor && channel.loss_unit == LossUnit::ElementIid;
 
         self.packets.clear();
-        for k in 0..log.pending_packets as usize {
-            let envelope = match &ue.fading {
-                Fading::None => 1.0,
-                fading @ Fading::Rayleigh(_) => {
-                    let at = self.instants.get(k).copied().unwrap_or(now);
-                    fading.envelope(channel.doppler_hz * at.as_secs_f64())
-                }
-            };
-            let gain = rayleigh_gain(conditions.rayleigh_scale, envelope);
-            self.packets.push(gain, !by_element && gain < conditions.gain_threshold);
-        }
+        let instants = &self.instants;
+        // Without fading the gain is the same at any instant, and none were collected.
+        let midpoints = (0..log.pending_packets as usize).map(|k| instants.get(k).map_or(0.0, |at| at.as_secs_f64()));
+        channel.transmit(&ue.fading, &conditions, by_element, midpoints, &mut self.packets);
         let lost = self.packets.lost() as u32;
+        let bits_now = log.pending_share(log.payload_bits);
+        log.bits = log.bits.map(|bits| bits + bits_now);
         log.packets_sent += log.pending_packets;
         log.packets_lost += lost;
         log.loss_bursts += self.packets.loss_bursts() as u32;
@@ -138,21 +131,11 @@ impl Simulation<'_> {
             return Ok(());
         }
 
-        let record = ReceptionRecord {
-            impairment: Impairment {
-                reception: channel.reception,
-                loss_unit: channel.loss_unit,
-                tx_normalisation: channel.tx_normalisation,
-                encoding: channel.encoding,
-            },
-            noise_std: if channel.reception == Reception::Digital { 0.0 } else { conditions.noise_std },
-            loss_probability: conditions.loss_probability,
-            noise_key: request.number as u32,
-            packets: std::mem::take(&mut self.packets),
-        };
-        let rows_lost = record.rows_lost(request.prompt_tokens as usize).map(|rows| rows as u32);
-        log.rows_lost = rows_lost;
-        let outage = !by_element && (lost == log.pending_packets || rows_lost == Some(request.prompt_tokens));
+        let noise_key = NoiseKey { ue: request.ue, request: request.ue_request };
+        let record = channel.record(&conditions, noise_key, std::mem::take(&mut self.packets));
+        let rows = request.prompt_tokens as usize;
+        log.rows_lost = record.rows_lost(rows).map(|rows| rows as u32);
+        let outage = channel.is_outage(&record, rows);
         if !outage
             && self.ports.quality.name().is_some()
             && let Some(decided) = request.decided

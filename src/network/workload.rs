@@ -90,7 +90,9 @@ impl Workload {
             }
             Arrivals::ClosedLoop { think_time_s } => {
                 let think = streams.stream(member.ue, Purpose::Think).exponential(k) * think_time_s;
-                Some(after + SimTime::from_secs_saturating(think))
+                // A request may end at the instant of its arrival (an outage on an ideal radio):
+                // without a gap the loop would stop simulated time.
+                Some(after + SimTime::from_secs_saturating(think).max(SimTime::from_nanos(1)))
             }
             Arrivals::Trace(trace) => trace_row(trace, member, k).map(|row| row.at),
         }

@@ -7,7 +7,6 @@ use crate::kernel::{ProcessorSharing, Streams, Ticket};
 use crate::network::request::{RequestId, Requests};
 use crate::network::spec::NetworkSpec;
 use crate::network::workload::Member;
-use crate::units::SimTime;
 
 /// A user equipment.
 #[derive(Debug)]
@@ -20,8 +19,6 @@ pub struct Ue {
     pub controller: u32,
     /// Requests that have arrived.
     pub arrived: u64,
-    /// Instant of the last arrival.
-    pub last_arrival: SimTime,
     /// Requests served so far, ended or not: steps of its decision process.
     pub steps: u64,
     /// Present split.
@@ -47,7 +44,7 @@ pub struct Edge {
     pub waiting: u32,
     /// Requests in service.
     pub in_service: u32,
-    /// The batch in service, with the instant at which it began.
+    /// The batch in service.
     pub batch: Vec<RequestId>,
     /// Whether a batch is in service: its requests may all have timed out.
     pub batch_running: bool,
@@ -57,8 +54,6 @@ pub struct Edge {
     pub departure: Option<Ticket>,
     /// Event of the batch timer.
     pub timer: Option<Ticket>,
-    /// Jobs begun: the index of synthetic service times.
-    pub jobs: u64,
 }
 
 /// The network's state.
@@ -110,7 +105,6 @@ impl World {
                     member: Member { ue, index, of: members.count },
                     controller,
                     arrived: 0,
-                    last_arrival: SimTime::ZERO,
                     steps: 0,
                     split: spec.split.min,
                     queue: VecDeque::new(),

@@ -21,7 +21,8 @@ pub fn column_reference() -> String {
     page
 }
 
-fn section<R: Record>(page: &mut String) {
+/// Appends the section of one record file.
+pub fn section<R: Record>(page: &mut String) {
     // Writing to a String cannot fail.
     let _ = write!(page, "\n## {}\n\n{}\n\n| column | meaning |\n|---|---|\n", R::FILE, R::ABOUT.trim());
     for column in R::COLUMNS {

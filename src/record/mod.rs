@@ -23,7 +23,7 @@ mod recorder;
 mod summary;
 mod summary_row;
 
-pub use columns::column_reference;
+pub use columns::{column_reference, section as column_section};
 pub use csv_file::{CsvFile, FileSeal, Sink};
 pub use recorder::{Recorded, RunRecorder, Wanted};
 pub use summary::{Summary, Utilisation};

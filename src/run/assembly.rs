@@ -2,18 +2,15 @@
 //! and what only the inputs can tell about the scenario.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use crate::channel::{
-    DEFAULT_RAYLEIGH_SCALE, Encoding, FadingKind, LossUnit, Parameter, Reception, average_fade_duration,
-    digital_gain_threshold, gain_threshold_for, relative_threshold,
-};
+use crate::channel::{DEFAULT_RAYLEIGH_SCALE, Encoding, Parameter, Reception, digital_gain_threshold};
 use crate::control::{
     ActionSpace, CorpusPrompts, FixedPolicy, GreedyPolicy, LengthPrompts, LlmQuality, NoQuality, OraclePolicy, Outlook,
     RandomPolicy, RewardFunction, TableQuality,
 };
 use crate::kernel::Streams;
 use crate::network::compute::Processor;
-use crate::network::costs::tensor_values;
 use crate::network::ports::{Controller, Prompts, QualitySource, ServiceMode};
 use crate::network::spec::{
     ChannelSpec, ControllerSpec, Discipline, DownlinkSpec, EdgeSpec, GroupSpec, InitialSplit, NetworkSpec, OutageSpec,
@@ -21,15 +18,16 @@ use crate::network::spec::{
 };
 use crate::network::workload::{Arrivals, PromptTokens, Workload};
 use crate::network::world::World;
-use crate::radio::{LinkMode, PayloadKind, UplinkSpec, transmit_power_w};
-use crate::run::inputs::Inputs;
-use crate::scenario::nodes::{DisciplineName, ServiceLawName, UeTable, WorkloadKind};
+use crate::radio::{LinkMode, UplinkSpec, transmit_power_w};
+use crate::run::checks::check_inputs;
+use crate::run::inputs::{Inputs, Library};
+use crate::scenario::air::{ChannelTable, SharingKind};
+use crate::scenario::nodes::{DisciplineName, ServiceLawName, UeTable, WorkloadKind, WorkloadTable};
 use crate::scenario::schema::{
-    ActionKind, ChannelTable, ControllerKind, ControllerScope, QualitySourceName, RewardKind, Scenario,
-    ServiceModeName, SharingKind,
+    ActionKind, ControllerKind, ControllerScope, QualitySourceName, RewardKind, Scenario, ServiceModeName,
 };
 use crate::scenario::values::{Count, NumberOr, SplitMax, Varying};
-use crate::scenario::{Problem, devices};
+use crate::scenario::{BadScenario, LoadedScenario, Problem, Source, devices};
 use crate::units::{SimTime, ratio_from_db};
 
 /// A scenario, ready to run any number of times.
@@ -45,6 +43,8 @@ pub struct Assembly {
     pub reward: RewardFunction,
     /// What is allowed but probably not meant.
     pub warnings: Vec<Problem>,
+    /// The texts that warnings point into.
+    pub sources: Vec<Source>,
 }
 
 impl Assembly {
@@ -60,7 +60,7 @@ impl Assembly {
         if problems.iter().any(Problem::is_error) {
             return Err(problems);
         }
-        Ok(Self { scenario: scenario.clone(), inputs, network, reward, warnings: problems })
+        Ok(Self { scenario: scenario.clone(), inputs, network, reward, warnings: problems, sources: Vec::new() })
     }
 
     /// The controllers of one run, in the order that the network expects.
@@ -90,15 +90,20 @@ impl Assembly {
         World::controllers(&self.network).into_iter().map(|(table, _)| controller(table)).collect()
     }
 
-    /// The quality source of one run.
-    pub fn quality(&self, streams: Streams, pool: &Arc<rayon::ThreadPool>) -> Box<dyn QualitySource> {
+    /// The quality source of one run; raise `stop` to end it early.
+    pub fn quality(
+        &self,
+        streams: Streams,
+        pool: &Arc<rayon::ThreadPool>,
+        stop: &Arc<AtomicBool>,
+    ) -> Box<dyn QualitySource> {
         let model = &self.inputs.model;
         match (self.scenario.quality.source, &self.inputs.corpus, &self.inputs.table) {
             (QualitySourceName::Llm, Some(corpus), _) => {
-                Box::new(LlmQuality::new(model.clone(), corpus.clone(), pool.clone(), streams))
+                Box::new(LlmQuality::new(model.clone(), corpus.clone(), pool.clone(), streams, stop.clone()))
             }
             (QualitySourceName::Table, _, Some(table)) => {
-                Box::new(TableQuality::new(table.clone(), model.decoder.config().vocab))
+                Box::new(TableQuality::new(table.clone(), table.vocabulary().unwrap_or(model.decoder.config().vocab)))
             }
             _ => Box::new(NoQuality),
         }
@@ -111,6 +116,30 @@ impl Assembly {
             None => Box::new(LengthPrompts),
         }
     }
+}
+
+/// Loads what a scenario names and builds its network; warnings are in
+/// [`Assembly::warnings`].
+///
+/// # Errors
+/// Every problem of the scenario and of its inputs, located in its text.
+pub fn assemble(mut loaded: LoadedScenario, library: &mut Library) -> Result<Assembly, Box<BadScenario>> {
+    let (inputs, problems) = library.load(&loaded);
+    loaded.add(problems);
+    let built = inputs.map(|inputs| Assembly::new(&loaded.scenario, inputs));
+    match built {
+        Some(Ok(mut assembly)) => {
+            loaded.add(std::mem::take(&mut assembly.warnings));
+            let loaded = loaded.strict()?;
+            assembly.sources = loaded.document.sources().to_vec();
+            assembly.warnings = loaded.problems;
+            return Ok(assembly);
+        }
+        Some(Err(problems)) => loaded.add(problems),
+        None => {}
+    }
+    let sources = loaded.document.sources().to_vec();
+    Err(Box::new(BadScenario { path: loaded.path, sources, problems: loaded.problems }))
 }
 
 fn reward(scenario: &Scenario) -> RewardFunction {
@@ -227,10 +256,8 @@ fn split(scenario: &Scenario, layers: u32, problems: &mut Vec<Problem>) -> Split
 }
 
 fn workload(ue: &UeTable, trace: Option<Arc<[crate::network::workload::TraceArrival]>>) -> Workload {
-    const DEFAULT_RATE_PER_S: f64 = 0.1;
-    const DEFAULT_THINK_TIME_S: f64 = 1.0;
     let table = &ue.workload;
-    let rate_per_s = table.rate_per_s.unwrap_or(DEFAULT_RATE_PER_S);
+    let rate_per_s = table.rate_per_s.unwrap_or(WorkloadTable::RATE_PER_S);
     Workload {
         arrivals: match (table.kind, trace) {
             (WorkloadKind::Trace, Some(trace)) => Arrivals::Trace(trace),
@@ -241,7 +268,7 @@ fn workload(ue: &UeTable, trace: Option<Arc<[crate::network::workload::TraceArri
                 Arrivals::Deterministic { interval }
             }
             (WorkloadKind::ClosedLoop, _) => {
-                Arrivals::ClosedLoop { think_time_s: table.think_time_s.unwrap_or(DEFAULT_THINK_TIME_S) }
+                Arrivals::ClosedLoop { think_time_s: table.think_time_s.unwrap_or(WorkloadTable::THINK_TIME_S) }
             }
         },
         prompt_tokens: match &table.prompt_tokens {
@@ -328,132 +355,5 @@ fn edge(scenario: &Scenario) -> EdgeSpec {
                 ServiceLawName::Exponential => ServiceLaw::Exponential { mean_s },
             }
         }),
-    }
-}
-
-/// What only the inputs can tell: windows that don't fit, tables that don't
-/// reach, fades that outlast a request.
-fn check_inputs(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, problems: &mut Vec<Problem>) {
-    let positions = inputs.model.decoder.config().max_positions as u32;
-    for (index, (ue, group)) in scenario.ue.iter().zip(&network.groups).enumerate() {
-        let path = format!("ue[{index}].workload.prompt_tokens");
-        let Some(corpus) = &inputs.corpus else { continue };
-        let lengths: Vec<u32> = match &group.workload.arrivals {
-            Arrivals::Trace(trace) => trace.iter().map(|row| row.prompt_tokens).collect(),
-            _ => vec![ue.workload.prompt_tokens.bounds().1],
-        };
-        let Some(&longest) = lengths.iter().max() else { continue };
-        let window = corpus.longest_window(longest as usize) as u32;
-        if window > positions {
-            problems.push(
-                Problem::error(path, "a prompt is longer than the model's context")
-                    .with_value(window)
-                    .with_allowed(format!("1 to {positions}")),
-            );
-        } else if let Err(error) = corpus.window(0, longest as usize) {
-            problems.push(Problem::error("model.corpus", error.to_string()));
-        }
-    }
-    check_table(scenario, inputs, network, problems);
-    if network.mode == ServiceMode::Split {
-        for index in 0..network.channels.len() {
-            check_fades(scenario, network, index, problems);
-        }
-    }
-}
-
-fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, problems: &mut Vec<Problem>) {
-    let Some(table) = &inputs.table else { return };
-    let in_force = scenario.quality.source == QualitySourceName::Table
-        || scenario
-            .controller
-            .tables()
-            .iter()
-            .any(|table| matches!(table.kind, ControllerKind::Greedy | ControllerKind::Oracle));
-    if !in_force {
-        return;
-    }
-    let (first, last) = table.splits();
-    if first > network.split.min || last < network.split.max {
-        problems.push(
-            Problem::error("quality.table", format!("the table knows splits {first} to {last} only"))
-                .with_allowed(format!("splits {} to {}", network.split.min, network.split.max))
-                .with_hint("profile the other splits as well, or set split.min and split.max"),
-        );
-    }
-    let needs_ppl = scenario.reward.kind == RewardKind::Chen25Eq8
-        || scenario.controller.tables().iter().any(|table| table.kind == ControllerKind::Oracle);
-    if needs_ppl && !table.has_ppl() {
-        problems.push(
-            Problem::error(
-                "quality.table",
-                "the table knows relative gains and no PPL, so eq. (7) and (8) don't apply",
-            )
-            .with_hint("set reward.kind = \"relative-gain\", and no controller \"oracle\""),
-        );
-    }
-    for (index, channel) in scenario.channel.tables().iter().enumerate() {
-        let path = scenario.channel.path("channel", index);
-        let reach = |name: &str, asked: (f64, f64), known: Option<(f64, f64)>| {
-            let (low, high) = known.unwrap_or((0.0, f64::INFINITY));
-            (asked.0 < low || asked.1 > high).then(|| {
-                Problem::error(format!("{path}.{name}"), format!("the quality table knows {name} from {low} to {high}"))
-                    .with_value(if asked.0 == asked.1 {
-                        asked.0.to_string()
-                    } else {
-                        format!("{} to {}", asked.0, asked.1)
-                    })
-                    .with_hint("profile a wider range")
-            })
-        };
-        let loss = channel.loss_probability.as_ref().map_or((0.0, 0.0), Varying::bounds);
-        problems.extend(reach("loss_probability", loss, Some(table.losses())));
-        if channel.reception != Reception::Digital {
-            problems.extend(reach("noise_std", channel.noise_std.bounds(), table.noises()));
-        }
-    }
-}
-
-/// A fade that outlasts a transmission loses all of it or nothing.
-fn check_fades(scenario: &Scenario, network: &NetworkSpec, index: usize, problems: &mut Vec<Problem>) {
-    let channel = &network.channels[index];
-    if channel.fading == FadingKind::None || channel.loss_unit == LossUnit::ElementIid || network.uplinks[index].ideal {
-        return;
-    }
-    let rho = match &channel.outage {
-        OutageSpec::ScaleAndLoss { loss_probability, .. } | OutageSpec::ThresholdAndLoss { loss_probability, .. } => {
-            let (_, most) = loss_probability.bounds();
-            gain_threshold_for(most, 1.0).map_or(0.0, |threshold| relative_threshold(threshold, 1.0))
-        }
-        OutageSpec::ScaleAndThreshold { rayleigh_scale, gain_threshold } => {
-            relative_threshold(gain_threshold.bounds().1, rayleigh_scale.bounds().0)
-        }
-    };
-    let fade_s = average_fade_duration(channel.doppler_hz, rho);
-    for group in network.groups.iter().filter(|group| group.channel == index) {
-        let tokens = match group.workload.prompt_tokens {
-            PromptTokens::Constant(tokens) => tokens,
-            PromptTokens::Drawn { max, .. } => max,
-        };
-        let payload = network.uplinks[index].payload(PayloadKind::Tensor {
-            values: tensor_values(network, tokens),
-            bits_per_value: channel.encoding.bits_per_value() as u32,
-        });
-        let airtime_s = payload.airtime.as_secs_f64();
-        if fade_s > airtime_s {
-            let message = format!(
-                "a mean fade lasts {:.1} ms, longer than the {:.1} ms that a request of group {} is on the air: \
-                 losses are mostly all or nothing",
-                fade_s * 1e3,
-                airtime_s * 1e3,
-                group.name
-            );
-            let path = scenario.channel.path("channel", index);
-            problems.push(
-                Problem::warning(format!("{path}.doppler_hz"), message)
-                    .with_hint("raise doppler_hz, or send more slowly, if partial losses are what you study"),
-            );
-            return;
-        }
     }
 }

@@ -79,7 +79,7 @@ impl RunIdentity<'_> {
 ///
 /// - a key whose value equals its default is left out, and so is a null without one;
 /// - objects are compared key by key, at any depth, and left out once empty;
-/// - a default array of a single object is a template: each object of the value's
+/// - a default array of a single object, or an object where the value has an array, is a template: each object of the value's
 ///   array is compared with it, and all elements stay, for their number counts;
 /// - other arrays equal their default or stay whole.
 ///
@@ -101,6 +101,10 @@ pub fn without_defaults(value: &Value, defaults: &Value) -> Value {
                 }
             }
             Value::Object(kept)
+        }
+        // `[[channel]]` where `[channel]` is the default.
+        (Value::Array(elements), template @ Value::Object(_)) => {
+            elements.iter().map(|element| without_defaults(element, template)).collect()
         }
         (Value::Array(elements), Value::Array(defaults)) => match defaults.as_slice() {
             [template @ Value::Object(_)] => {

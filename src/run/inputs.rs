@@ -10,7 +10,7 @@ use crate::llm::{BUILTIN, Corpus, CostModel, FlopCount, Geometry, LoadedModel, S
 use crate::network::workload::TraceArrival;
 use crate::scenario::nodes::WorkloadKind;
 use crate::scenario::schema::{FlopCountName, QualitySourceName, WindowKind};
-use crate::scenario::{LoadedScenario, Problem};
+use crate::scenario::{LoadedScenario, Problem, devices};
 use crate::units::SimTime;
 
 /// What a scenario names, loaded.
@@ -42,11 +42,10 @@ pub struct Library {
 }
 
 impl Library {
-    /// Loads what a scenario names.
-    ///
-    /// # Errors
-    /// Every file that can't be used, as a problem at the key that names it.
-    pub fn load(&mut self, loaded: &LoadedScenario) -> Result<Inputs, Vec<Problem>> {
+    /// Loads what a scenario names. Every file that can't be used is a problem at the
+    /// key that names it; with a model and its costs the inputs are good enough to look
+    /// for further problems, and without any problem to run.
+    pub fn load(&mut self, loaded: &LoadedScenario) -> (Option<Inputs>, Vec<Problem>) {
         let scenario = &loaded.scenario;
         let mut problems = Vec::new();
         let mut hashes = BTreeMap::new();
@@ -64,6 +63,15 @@ impl Library {
         if let (Some(model), QualitySourceName::Llm) = (&model, scenario.quality.source) {
             hashes.insert("tokenizer".to_owned(), model.tokenizer.content_hash().to_owned());
             corpus = keep(&mut problems, loaded, ("model.corpus", &scenario.model.corpus), self.corpus(loaded, model));
+        } else if let (None, QualitySourceName::Llm) = (&model, scenario.quality.source) {
+            // Without a tokenizer the text can't be read in full; whether it can be opened is worth saying already.
+            let file = &scenario.model.corpus;
+            if file != BUILTIN
+                && let Err(error) = std::fs::File::open(loaded.resolve(file))
+            {
+                let message = format!("{file}: cannot be read: {error}");
+                keep::<()>(&mut problems, loaded, ("model.corpus", file), Err(message));
+            }
         }
         if let Some(corpus) = &corpus {
             hashes.insert("model.corpus".to_owned(), corpus.content_hash().to_owned());
@@ -100,12 +108,21 @@ impl Library {
             let sizes = Geometry { name: String::new(), ..cost.geometry.clone() };
             hashes.insert("model.cost_as".to_owned(), blake3_of(&format!("{sizes:?}")));
         }
-        match (model, cost) {
-            (Some(model), Some(cost)) if problems.is_empty() => {
-                Ok(Inputs { model, corpus, table, traces, cost, hashes })
-            }
-            _ => Err(problems),
-        }
+        // Presets and named geometries may change from version to version.
+        let processors: Vec<_> = scenario
+            .ue
+            .iter()
+            .map(|ue| ue.device.as_str())
+            .chain([scenario.edge.device.as_str()])
+            .map(|name| devices::find(name, &scenario.device))
+            .collect();
+        hashes.insert("processors".to_owned(), blake3_of(&format!("{processors:?}")));
+        let inputs = model.zip(cost).map(|(model, cost)| {
+            let sizes = Geometry { name: String::new(), ..cost.geometry.clone() };
+            hashes.insert("geometry".to_owned(), blake3_of(&format!("{sizes:?}")));
+            Inputs { model, corpus, table, traces, cost, hashes }
+        });
+        (inputs, problems)
     }
 
     fn model(&mut self, loaded: &LoadedScenario, source: &str) -> Result<Arc<LoadedModel>, String> {

@@ -7,6 +7,7 @@
 //! channel conditions.
 
 pub mod assembly;
+mod checks;
 pub mod identity;
 pub mod inputs;
 pub mod manifest;

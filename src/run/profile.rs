@@ -11,11 +11,8 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::channel::{
-    DEFAULT_RAYLEIGH_SCALE, Fading, Impairment, LossUnit, Packets, Parameter, Reception, ReceptionRecord,
-    gain_threshold_for, rayleigh_gain,
-};
-use crate::control::evaluate;
+use crate::channel::{Fading, LossUnit, NoiseKey, Packets, Parameter, gain_threshold_for};
+use crate::control::{clean_nll, evaluate};
 use crate::kernel::{Purpose, Streams};
 use crate::llm::{Corpus, Nll};
 use crate::network::costs::tensor_values;
@@ -25,9 +22,14 @@ use crate::network::spec::OutageSpec;
 use crate::radio::PayloadKind;
 use crate::record::{CsvFile, FileSeal};
 use crate::run::assembly::Assembly;
+use crate::run::checks::word;
+use crate::run::manifest::Manifest;
+use crate::run::results::MANIFEST_FILE;
 
 /// Evaluations between two looks at the watcher.
 const CHUNK: usize = 256;
+/// Where the files are until they are whole.
+const PARTIAL: &str = ".partial";
 /// Windows start at instants of this span, long against any fade \[s\].
 const SPAN_S: f64 = 1e4;
 
@@ -66,14 +68,14 @@ record! {
         ppl: Option<f64>,
         /// (PPL_0 - PPL)/PPL_0.
         relative_ppl_gain: Option<f64>,
-        /// Whether anything arrived.
+        /// Whether nothing arrived.
         outage: bool,
     }
 }
 
 record! {
     /// One row per point: perplexity over all its evaluations in which anything arrived.
-    "table.csv" => pub struct ProfilePoint {
+    "table.csv" => pub struct ProfilePoint<'a> {
         /// Layers before the channel.
         split: u32,
         /// P of eq. (4).
@@ -92,6 +94,14 @@ record! {
         evaluations: u32,
         /// Evaluations in which nothing arrived.
         outages: u32,
+        /// `channel.reception` of the profile.
+        reception: &'a str,
+        /// `channel.loss_unit` of the profile.
+        loss_unit: &'a str,
+        /// `channel.tx_normalisation` of the profile.
+        tx_normalisation: &'a str,
+        /// Vocabulary of the model.
+        vocabulary: u32,
     }
 }
 
@@ -174,7 +184,7 @@ impl ProfileGrid {
 /// `records.csv` and `table.csv` into `folder`.
 ///
 /// # Errors
-/// [`ProfileError`]; records written so far stay.
+/// [`ProfileError`]; records written so far stay in `.partial`.
 pub fn profile(
     assembly: &Assembly,
     grid: &ProfileGrid,
@@ -187,6 +197,12 @@ pub fn profile(
     let Some(corpus) = &assembly.inputs.corpus else {
         return Err(ProfileError::Grid("a profile runs the model: set quality.source = \"llm\"".into()));
     };
+    let (longest, most) =
+        (corpus.longest_window(grid.tokens as usize), assembly.inputs.model.decoder.config().max_positions);
+    if grid.tokens == 0 || longest > most {
+        let message = format!("--tokens: windows of {longest} tokens don't fit the model; allowed: 1 to {most}");
+        return Err(ProfileError::Grid(message));
+    }
     let count = corpus.window_count(grid.tokens as usize) as u32;
     if grid.windows > count {
         let message = format!("--windows: the corpus has {count} windows of {} tokens only", grid.tokens);
@@ -194,14 +210,28 @@ pub fn profile(
     }
     let streams = Streams::new(seed, 0);
     let rayleigh_scale = constant_scale(assembly)?;
+    let made_with = MadeWith::of(assembly);
     // Spread over the corpus: its registers differ.
     let windows: Vec<u32> =
         (0..grid.windows).map(|i| (u64::from(i) * u64::from(count) / u64::from(grid.windows)) as u32).collect();
     let clean: Vec<Nll> = pool.install(|| {
-        windows.par_iter().map(|&window| clean_nll(assembly, corpus, window, grid.tokens)).collect::<Result<_, _>>()
+        windows
+            .par_iter()
+            .map(|&window| clean_nll(&assembly.inputs.model, corpus, (window, grid.tokens)))
+            .collect::<Result<_, _>>()
     })?;
-    let mut records = CsvFile::create::<ProfileRecord>(folder)?;
-    let mut table = CsvFile::create::<ProfilePoint>(folder)?;
+    // Nothing half made may pass for a table: the files get their names when all are whole.
+    let partial = folder.join(PARTIAL);
+    let in_partial = |source| RecordError { path: partial.clone(), source };
+    std::fs::create_dir_all(&partial).map_err(in_partial)?;
+    let command = format!("splitwave profile, seed {seed}, {grid:?}");
+    let scenario = serde_json::to_value(&assembly.scenario).unwrap_or_default();
+    let mut manifest = Manifest::start(scenario, String::new(), seed, 0, command);
+    manifest.inputs.clone_from(&assembly.inputs.hashes);
+    manifest.threads = pool.current_num_threads();
+    manifest.counts.insert("evaluations".to_owned(), grid.evaluations());
+    let mut records = CsvFile::create::<ProfileRecord>(&partial)?;
+    let mut table = CsvFile::create::<ProfilePoint>(&partial)?;
     let per_point = windows.len() * grid.draws as usize;
     let mut done = 0;
     for &split in &grid.splits {
@@ -237,17 +267,26 @@ pub fn profile(
                         return Err(ProfileError::Interrupted { done, all: grid.evaluations() });
                     }
                 }
-                table.push(&summarise(&rows))?;
+                table.push(&summarise(&rows, &made_with))?;
             }
         }
     }
-    Ok([records.finish()?, table.finish()?])
+    let seals = [records.finish()?, table.finish()?];
+    let manifest = serde_json::to_string_pretty(&manifest.complete(seals.to_vec())).unwrap_or_default();
+    std::fs::write(partial.join(MANIFEST_FILE), manifest + "\n").map_err(in_partial)?;
+    for name in [seals[0].name.as_str(), seals[1].name.as_str(), MANIFEST_FILE] {
+        std::fs::rename(partial.join(name), folder.join(name)).map_err(in_partial)?;
+    }
+    std::fs::remove_dir(&partial).map_err(in_partial)?;
+    Ok(seals)
 }
 
 /// σ_h of the channel. P is the grid's, so h_th follows; a σ_h that varies has no place in the table.
 fn constant_scale(assembly: &Assembly) -> Result<f64, ProfileError> {
     match &assembly.network.channels[0].outage {
-        OutageSpec::ThresholdAndLoss { .. } => Ok(DEFAULT_RAYLEIGH_SCALE),
+        OutageSpec::ThresholdAndLoss { .. } => Err(ProfileError::Grid(
+            "a profile varies the loss probability at one rayleigh_scale: leave channel.gain_threshold out".into(),
+        )),
         OutageSpec::ScaleAndLoss { rayleigh_scale, .. } | OutageSpec::ScaleAndThreshold { rayleigh_scale, .. } => {
             match rayleigh_scale {
                 Parameter::Constant(scale) => Ok(*scale),
@@ -257,12 +296,6 @@ fn constant_scale(assembly: &Assembly) -> Result<f64, ProfileError> {
             }
         }
     }
-}
-
-fn clean_nll(assembly: &Assembly, corpus: &Corpus, window: u32, tokens: u32) -> Result<Nll, QualityError> {
-    let failed = |reason: String| QualityError { window: Some(window), split: None, reason };
-    let ids = corpus.window(window as usize, tokens as usize).map_err(|error| failed(error.to_string()))?;
-    assembly.inputs.model.decoder.window_nll(ids).map_err(|error| failed(error.to_string()))
 }
 
 struct Point {
@@ -287,7 +320,7 @@ impl Point {
     ) -> Result<ProfileRecord, QualityError> {
         let network = &assembly.network;
         let channel = &network.channels[0];
-        let failed = |reason: String| QualityError { window: Some(self.window), split: Some(self.split), reason };
+        let failed = |reason: String| QualityError::failed(Some(self.window), Some(self.split), reason);
         let ids = corpus.window(self.window as usize, asked as usize).map_err(|error| failed(error.to_string()))?;
         let tokens = ids.len() as u32;
         let rayleigh_scale = self.rayleigh_scale;
@@ -298,42 +331,27 @@ impl Point {
             values: tensor_values(network, tokens),
             bits_per_value: channel.encoding.bits_per_value() as u32,
         });
-        let start = streams.stream(self.key, Purpose::Arrival).uniform(0) * SPAN_S;
-        let step = payload.airtime.as_secs_f64() / f64::from(payload.packets);
-        let by_element = channel.loss_unit == LossUnit::ElementIid;
-        let mut packets = Packets::with_capacity(payload.packets as usize);
-        for k in 0..payload.packets {
-            let at = start + (f64::from(k) + 0.5) * step;
-            let gain = rayleigh_gain(rayleigh_scale, fading.envelope(channel.doppler_hz * at));
-            packets.push(gain, !by_element && gain < threshold);
-        }
-        let digital = channel.reception == Reception::Digital;
-        let reception = ReceptionRecord {
-            impairment: Impairment {
-                reception: channel.reception,
-                loss_unit: channel.loss_unit,
-                tx_normalisation: channel.tx_normalisation,
-                encoding: channel.encoding,
-            },
-            noise_std: if digital { 0.0 } else { self.noise },
-            loss_probability: self.loss,
-            noise_key: self.key,
-            packets,
-        };
-        let (sent, lost) = (reception.packets.len(), reception.packets.lost());
-        let mean_gain = reception.packets.mean_gain().unwrap_or(0.0);
-        let rows_lost = reception.rows_lost(tokens as usize);
-        let outage = !by_element && (lost == sent || rows_lost == Some(tokens as usize));
-        let delivery = if outage {
-            Delivery::Nothing
-        } else {
-            Delivery::Tensor(Box::new(Crossing { split: self.split, reception }))
-        };
+        let start = streams.stream(self.key, Purpose::ProfileStart).uniform(0) * SPAN_S;
         let conditions = Conditions {
             noise_std: self.noise,
             rayleigh_scale,
             gain_threshold: threshold,
             loss_probability: self.loss,
+        };
+        let step = payload.airtime.as_secs_f64() / f64::from(payload.packets);
+        let by_element = channel.loss_unit == LossUnit::ElementIid;
+        let midpoints = (0..payload.packets).map(|k| start + (f64::from(k) + 0.5) * step);
+        let mut packets = Packets::with_capacity(payload.packets as usize);
+        channel.transmit(&fading, &conditions, by_element, midpoints, &mut packets);
+        let reception = channel.record(&conditions, NoiseKey { ue: self.key, request: 0 }, packets);
+        let (sent, lost) = (reception.packets.len(), reception.packets.lost());
+        let mean_gain = reception.packets.mean_gain().unwrap_or(0.0);
+        let rows_lost = reception.rows_lost(tokens as usize);
+        let outage = channel.is_outage(&reception, tokens as usize);
+        let delivery = if outage {
+            Delivery::Nothing
+        } else {
+            Delivery::Tensor(Box::new(Crossing { split: self.split, reception }))
         };
         let request = QualityRequest { window: Some(self.window), prompt_tokens: asked, delivery, conditions };
         let quality: Quality = evaluate(&assembly.inputs.model, corpus, &streams, &request, clean)?;
@@ -359,8 +377,28 @@ impl Point {
     }
 }
 
+/// What a profile was made with.
+struct MadeWith {
+    reception: String,
+    loss_unit: String,
+    tx_normalisation: String,
+    vocabulary: u32,
+}
+
+impl MadeWith {
+    fn of(assembly: &Assembly) -> Self {
+        let channel = &assembly.network.channels[0];
+        Self {
+            reception: word(channel.reception),
+            loss_unit: word(channel.loss_unit),
+            tx_normalisation: word(channel.tx_normalisation),
+            vocabulary: assembly.inputs.model.decoder.config().vocab as u32,
+        }
+    }
+}
+
 /// The table's row of one point.
-fn summarise(rows: &[ProfileRecord]) -> ProfilePoint {
+fn summarise<'a>(rows: &[ProfileRecord], made_with: &'a MadeWith) -> ProfilePoint<'a> {
     let arrived: Vec<&ProfileRecord> = rows.iter().filter(|row| !row.outage).collect();
     let tokens: f64 = arrived.iter().filter_map(|row| row.tokens_scored).map(f64::from).sum();
     let nll: f64 = arrived.iter().filter_map(|row| row.nll_sum).sum();
@@ -383,5 +421,9 @@ fn summarise(rows: &[ProfileRecord]) -> ProfilePoint {
         ln_ppl_error: known((spread * count / (count - 1.0)).sqrt() / tokens),
         evaluations: arrived.len() as u32,
         outages: (rows.len() - arrived.len()) as u32,
+        reception: &made_with.reception,
+        loss_unit: &made_with.loss_unit,
+        tx_normalisation: &made_with.tx_normalisation,
+        vocabulary: made_with.vocabulary,
     }
 }

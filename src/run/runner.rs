@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use crate::kernel::Streams;
 use crate::network::ports::RecordError;
 use crate::network::simulation::{Ports, Progress, Simulation, SimulationError, Totals};
-use crate::record::{Recorded, RunRecorder, Summary, Utilisation, Wanted};
+use crate::record::{RunRecorder, Summary, Utilisation, Wanted};
 use crate::run::assembly::Assembly;
 use crate::run::identity::RunIdentity;
 use crate::run::manifest::Manifest;
@@ -46,26 +46,19 @@ pub struct RunOptions {
 /// What became of a run.
 pub enum RunOutcome {
     /// It has run.
-    Finished(Box<FinishedRun>),
+    Finished {
+        /// Its folder.
+        path: PathBuf,
+        /// What it says of itself.
+        totals: Totals,
+        /// Wall time \[s\].
+        wall_s: f64,
+    },
     /// Its results were there already.
     Skipped {
         /// Their folder.
         path: PathBuf,
     },
-}
-
-/// A run that has finished.
-pub struct FinishedRun {
-    /// Its folder.
-    pub path: PathBuf,
-    /// What it says of itself.
-    pub totals: Totals,
-    /// Its summary.
-    pub summary: Summary,
-    /// Utilisations for the summary's rows.
-    pub utilisation: Utilisation,
-    /// Wall time \[s\].
-    pub wall_s: f64,
 }
 
 /// Why a run failed.
@@ -178,7 +171,7 @@ impl Job {
         let summary = Summary::new(&groups, network.warmup, network.duration.saturating_sub(network.warmup));
         let mut recorder = RunRecorder::create(attempt.path(), wanted, summary)?;
         let streams = Streams::new(self.seed, self.replication);
-        let mut quality = assembly.quality(streams, pool);
+        let mut quality = assembly.quality(streams, pool, options.interrupt.flag());
         let prompts = assembly.prompts();
         let mut controllers = assembly.controllers(streams);
         let ports = Ports {
@@ -207,7 +200,7 @@ impl Job {
         };
         recorder.summary_mut().set_window(totals.arrivals_end.saturating_sub(network.warmup));
         let utilisation = Utilisation { uplink: totals.uplink_utilisation, edge: totals.edge_utilisation };
-        let Recorded { seals, summary } = recorder.finish(&utilisation)?;
+        let seals = recorder.finish(&utilisation)?.seals;
         for (key, count) in [
             ("events", totals.progress.events),
             ("requests", totals.progress.arrived),
@@ -218,7 +211,7 @@ impl Job {
         let manifest = manifest.complete(seals);
         let wall_s = manifest.wall_s;
         let path = attempt.finish(&manifest)?.path;
-        Ok(RunOutcome::Finished(Box::new(FinishedRun { path, totals, summary, utilisation, wall_s })))
+        Ok(RunOutcome::Finished { path, totals, wall_s })
     }
 }
 
@@ -273,26 +266,4 @@ pub fn run_all(jobs: &[Job], options: &RunOptions, news: &mut dyn FnMut(RunNews)
         }
     });
     Ok(())
-}
-
-/// Assembles a scenario and says what it needs; shared by `run`, `validate` and `profile`.
-///
-/// # Errors
-/// Every problem, located in the scenario's text.
-pub fn assemble(
-    loaded: &crate::scenario::LoadedScenario,
-    library: &mut crate::run::inputs::Library,
-) -> Result<Assembly, Vec<crate::scenario::Problem>> {
-    let located = |mut problems: Vec<crate::scenario::Problem>| {
-        for problem in &mut problems {
-            loaded.document.locate(problem);
-        }
-        problems
-    };
-    let inputs = library.load(loaded).map_err(located)?;
-    let mut assembly = Assembly::new(&loaded.scenario, inputs).map_err(located)?;
-    let mut warnings = loaded.warnings.clone();
-    warnings.extend(located(std::mem::take(&mut assembly.warnings)));
-    assembly.warnings = warnings;
-    Ok(assembly)
 }

@@ -47,6 +47,11 @@ impl Interrupt {
         self.flag.store(true, Ordering::SeqCst);
     }
 
+    /// The flag itself, for who watches it elsewhere.
+    pub fn flag(&self) -> &Arc<AtomicBool> {
+        &self.flag
+    }
+
     /// Whether somebody asked to stop.
     pub fn is_set(&self) -> bool {
         self.flag.load(Ordering::Relaxed)

@@ -1,11 +1,8 @@
 //! What queueing theory says of scenarios that are simple enough.
 
-use std::fmt::Write;
-
 use crate::network::ports::ServiceMode;
-use crate::network::spec::{Discipline, ServiceLaw};
+use crate::network::spec::{Discipline, OutageSpec, ServiceLaw};
 use crate::network::workload::Arrivals;
-use crate::record::{Summary, Utilisation};
 use crate::run::assembly::Assembly;
 
 /// M/M/1: means of a stable queue.
@@ -58,8 +55,7 @@ impl Mm1 {
     }
 }
 
-fn never_loses(outage: &crate::network::spec::OutageSpec) -> bool {
-    use crate::network::spec::OutageSpec;
+fn never_loses(outage: &OutageSpec) -> bool {
     match outage {
         OutageSpec::ScaleAndLoss { loss_probability, .. } | OutageSpec::ThresholdAndLoss { loss_probability, .. } => {
             loss_probability.bounds().1 == 0.0
@@ -68,32 +64,32 @@ fn never_loses(outage: &crate::network::spec::OutageSpec) -> bool {
     }
 }
 
-/// The run's numbers beside theory's; `None` where theory has none.
-pub fn compare(assembly: &Assembly, summary: &Summary, utilisation: &Utilisation) -> Option<String> {
-    let queue = Mm1::of(assembly)?;
-    let rows = summary.aggregates(utilisation);
-    let all = rows.iter().find(|row| row.scope == "all")?;
-    // The way back is a constant on top of the sojourn.
-    let back = all.downlink_mean_s.unwrap_or(0.0);
-    let mut text = format!(
-        "\nM/M/1 with λ = {:.4}/s, μ = {:.4}/s:      theory    simulated\n",
-        queue.arrival_rate, queue.service_rate
-    );
-    let mut line = |what: &str, theory: f64, simulated: Option<f64>| {
-        let simulated = simulated.map_or_else(|| "-".to_owned(), |value| format!("{value:.6}"));
-        let _ = writeln!(text, "  {what:<30} {theory:>12.6} {simulated:>12}");
-    };
-    line("utilisation of the edge", queue.load(), all.edge_utilisation);
-    line("mean wait at the edge [s]", queue.mean_wait_s(), all.edge_wait_mean_s);
-    line("mean e2e [s]", queue.mean_sojourn_s() + back, all.e2e_mean_s);
-    for (what, q, simulated) in [
-        ("median e2e [s]", 0.5, all.e2e_median_s),
-        ("95th percentile e2e [s]", 0.95, all.e2e_p95_s),
-        ("99th percentile e2e [s]", 0.99, all.e2e_p99_s),
-    ] {
-        line(what, queue.sojourn_quantile_s(q) + back, simulated.map(crate::units::SimTime::as_secs_f64));
+/// What theory says of one column of `summary.csv`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prediction {
+    /// What it is, with its unit.
+    pub what: &'static str,
+    /// Theory's value.
+    pub value: f64,
+    /// Column of the row `all` that has the run's.
+    pub column: &'static str,
+}
+
+impl Mm1 {
+    /// Theory's values for a run; `back_s`, the way back, is a constant on top of the sojourn \[s\].
+    pub fn predictions(self, back_s: f64) -> Vec<Prediction> {
+        let quantile = |q| self.sojourn_quantile_s(q) + back_s;
+        [
+            ("utilisation of the edge", self.load(), "edge_utilisation"),
+            ("mean wait at the edge [s]", self.mean_wait_s(), "edge_wait_mean_s"),
+            ("mean e2e [s]", self.mean_sojourn_s() + back_s, "e2e_mean_s"),
+            ("median e2e [s]", quantile(0.5), "e2e_median_s"),
+            ("95th percentile e2e [s]", quantile(0.95), "e2e_p95_s"),
+            ("99th percentile e2e [s]", quantile(0.99), "e2e_p99_s"),
+        ]
+        .map(|(what, value, column)| Prediction { what, value, column })
+        .to_vec()
     }
-    Some(text)
 }
 
 #[cfg(test)]

@@ -160,6 +160,25 @@ impl Document {
         })
     }
 
+    /// What is left when everything that `problems` refuses is taken out and counts as its default: enough to look
+    /// for further problems, not to run. `None` if that is no `T` either. A missing `name` gets one.
+    pub fn salvage<T: DeserializeOwned + JsonSchema>(&self, problems: &[Problem]) -> Option<T> {
+        let mut rest = Self { problems: Vec::new(), ..self.clone() };
+        for problem in problems.iter().filter(|problem| problem.is_error()) {
+            let (Some(origin), Some(span)) = (&problem.origin, &problem.span) else { continue };
+            let Some(source) = self.sources.iter().position(|source| source.origin == *origin) else { continue };
+            remove(&mut rest.root, &Place { source, span: span.clone() });
+        }
+        let place = rest.root.place.clone();
+        if let Value::Table(entries) = &mut rest.root.value
+            && !entries.iter().any(|entry| entry.key == "name")
+        {
+            let node = Node { place: place.clone(), value: Value::String("unnamed".into()) };
+            entries.push(Entry { key: "name".into(), place, node });
+        }
+        rest.read().ok()
+    }
+
     /// All problems of the tree under a JSON Schema, without deserialising it.
     pub fn check(&self, schema: &serde_json::Value) -> Vec<Problem> {
         let mut found = self.problems.clone();
@@ -354,8 +373,6 @@ fn read_statements(text: &str, problems: &mut Vec<(Place, Problem)>) -> (Node, b
         let mut problem = Problem::error("", format!("not TOML: {message}"));
         if message.starts_with("string values must be quoted") {
             problem = problem.with_hint("text stands in quotes, decimals have a point, and there are no units");
-        } else if message.starts_with("duplicate key") {
-            problem = problem.with_hint("this key stands above already: leave one of the two out");
         }
         problems.push((Place { source: 0, span }, problem));
         if gaps + 1 == MOST_ERRORS || rest[gap.clone()].trim().is_empty() {
@@ -440,4 +457,20 @@ fn begins_statement(line: &str) -> bool {
 
 fn floor_char_boundary(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+}
+
+/// Takes out the entry or element at a place, or whose key stands there.
+fn remove(node: &mut Node, place: &Place) -> bool {
+    match &mut node.value {
+        Value::Table(entries) => {
+            let found = entries.iter().position(|entry| entry.place == *place || entry.node.place == *place);
+            found.map(|index| entries.remove(index)).is_some()
+                || entries.iter_mut().any(|entry| remove(&mut entry.node, place))
+        }
+        Value::Array(items) => {
+            let found = items.iter().position(|item| item.place == *place);
+            found.map(|index| items.remove(index)).is_some() || items.iter_mut().any(|item| remove(item, place))
+        }
+        _ => false,
+    }
 }

@@ -5,6 +5,7 @@
 //! `validate` for what one key says about another. What needs files (models,
 //! corpora, tables) is checked when a run is assembled, one floor up.
 
+pub mod air;
 pub mod devices;
 mod document;
 pub mod nodes;
@@ -33,8 +34,8 @@ pub struct LoadedScenario {
     pub document: Document,
     /// Its tables.
     pub scenario: Scenario,
-    /// What is allowed but probably not meant.
-    pub warnings: Vec<Problem>,
+    /// What is allowed but probably not meant; errors only after [`LoadedScenario::salvage`].
+    pub problems: Vec<Problem>,
 }
 
 /// A scenario that can't be used: all problems, with their texts.
@@ -54,12 +55,21 @@ impl LoadedScenario {
     /// # Errors
     /// [`BadScenario`] with every problem of the file.
     pub fn open(path: &Path, sets: &[SetArg]) -> Result<Self, Box<BadScenario>> {
+        Self::salvage(path, sets)?.strict()
+    }
+
+    /// Reads a scenario file as [`LoadedScenario::open`] does, but gives what can be
+    /// read of a file with errors, so that its inputs can be looked at as well.
+    ///
+    /// # Errors
+    /// [`BadScenario`] if the file can't be read, or too little of it.
+    pub fn salvage(path: &Path, sets: &[SetArg]) -> Result<Self, Box<BadScenario>> {
         let bytes = std::fs::read(path).map_err(|error| {
             let problem = Problem::error("", format!("{}: {error}", path.display()))
                 .with_hint("give the path of a scenario file; scenarios/quickstart.toml is one to start from");
             Box::new(BadScenario { path: path.to_owned(), sources: Vec::new(), problems: vec![problem] })
         })?;
-        Self::from_bytes(path, &bytes, sets)
+        Self::salvage_bytes(path, &bytes, sets)
     }
 
     /// Reads the bytes of a scenario file; `path` names it in messages.
@@ -67,19 +77,62 @@ impl LoadedScenario {
     /// # Errors
     /// [`BadScenario`] with every problem of the file.
     pub fn from_bytes(path: &Path, bytes: &[u8], sets: &[SetArg]) -> Result<Self, Box<BadScenario>> {
+        Self::salvage_bytes(path, bytes, sets)?.strict()
+    }
+
+    fn salvage_bytes(path: &Path, bytes: &[u8], sets: &[SetArg]) -> Result<Self, Box<BadScenario>> {
         let document = Document::parse_bytes(path.display().to_string(), bytes, sets);
-        let bad = |document: &Document, problems| {
-            Box::new(BadScenario { path: path.to_owned(), sources: document.sources().to_vec(), problems })
+        let (scenario, problems): (Scenario, _) = match document.read() {
+            Ok(scenario) => (scenario, Vec::new()),
+            Err(problems) => {
+                let Some(scenario) = document.salvage(&problems) else {
+                    let sources = document.sources().to_vec();
+                    return Err(Box::new(BadScenario { path: path.to_owned(), sources, problems }));
+                };
+                (scenario, problems)
+            }
         };
-        let scenario: Scenario = document.read().map_err(|problems| bad(&document, problems))?;
-        let mut problems = validate::validate(&scenario);
-        for problem in &mut problems {
-            document.locate(problem);
+        let mut loaded = Self { path: path.to_owned(), document, scenario, problems };
+        let found = validate::validate(&loaded.scenario);
+        loaded.add(found);
+        Ok(loaded)
+    }
+
+    /// Adds problems, located in the text, unless one is known at the same place or around it.
+    pub fn add(&mut self, found: Vec<Problem>) {
+        for mut problem in found {
+            let known = |other: &Problem| {
+                let below = problem.path.strip_prefix(other.path.as_str());
+                other.is_error()
+                    && !other.path.is_empty()
+                    && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            if !self.problems.iter().any(known) {
+                self.document.locate(&mut problem);
+                self.problems.push(problem);
+            }
         }
-        if problems.iter().any(Problem::is_error) {
-            return Err(bad(&document, problems));
+        // In the order of the texts: the file, then the overlays.
+        let place = |problem: &Problem| {
+            let source =
+                self.document.sources().iter().position(|source| Some(&source.origin) == problem.origin.as_ref());
+            (source, problem.span.as_ref().map(|span| span.start))
+        };
+        let mut problems = std::mem::take(&mut self.problems);
+        problems.sort_by_key(place);
+        self.problems = problems;
+    }
+
+    /// Itself, if it has no errors.
+    ///
+    /// # Errors
+    /// [`BadScenario`] with all problems.
+    pub fn strict(self) -> Result<Self, Box<BadScenario>> {
+        if self.problems.iter().any(Problem::is_error) {
+            let sources = self.document.sources().to_vec();
+            return Err(Box::new(BadScenario { path: self.path, sources, problems: self.problems }));
         }
-        Ok(Self { path: path.to_owned(), document, scenario, warnings: problems })
+        Ok(self)
     }
 
     /// A path that the scenario names: as it is if that exists, else beside the scenario file.

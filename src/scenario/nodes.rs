@@ -80,6 +80,13 @@ pub struct WorkloadTable {
     pub output_tokens: u32,
 }
 
+impl WorkloadTable {
+    /// Requests per second of each UE where the scenario says none.
+    pub const RATE_PER_S: f64 = 0.1;
+    /// Mean think time where the scenario says none \[s\].
+    pub const THINK_TIME_S: f64 = 1.0;
+}
+
 impl Default for WorkloadTable {
     fn default() -> Self {
         Self {

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::channel::{FadingKind, LossUnit, Reception};
+use crate::scenario::air::ChannelTable;
 use crate::scenario::devices;
 use crate::scenario::nodes::{DisciplineName, UeTable, WorkloadKind, WorkloadTable};
 use crate::scenario::problem::Problem;
-use crate::scenario::schema::{ChannelTable, ControllerKind, QualitySourceName, Scenario};
+use crate::scenario::schema::{ActionKind, ControllerKind, QualitySourceName, Scenario};
 use crate::scenario::values::{Count, NumberOr, SplitMax, Varying};
 
 /// Every problem and warning of a scenario whose keys, types and ranges are right.
@@ -259,6 +260,13 @@ fn check_channel(problems: &mut Vec<Problem>, path: &str, channel: &ChannelTable
                 .with_hint("leave noise_std out"),
         );
     }
+    if channel.fading == FadingKind::None && threshold_given {
+        let given = if channel.snr_db.is_some() { "snr_db" } else { "gain_threshold" };
+        problems.push(
+            Problem::error(key(given), "without fading the gain is constant: a threshold loses all packets or none")
+                .with_hint("set fading = \"rayleigh\", or leave it out"),
+        );
+    }
     let loses = channel.loss_probability.as_ref().is_some_and(|loss| loss.bounds().1 > 0.0);
     if channel.fading == FadingKind::None && loses && channel.loss_unit != LossUnit::ElementIid {
         problems.push(
@@ -278,6 +286,18 @@ fn check_controllers(problems: &mut Vec<Problem>, scenario: &Scenario) {
                 Problem::error(format!("{path}.moves"), "a move beyond any model")
                     .with_value(bad)
                     .with_allowed("-1000 to 1000"),
+            );
+        }
+        if table.observe.is_some() {
+            problems.push(
+                Problem::warning(format!("{path}.observe"), "this controller doesn't learn: observe plays no part")
+                    .with_hint("leave it out"),
+            );
+        }
+        if table.kind == ControllerKind::Fixed && table.action == ActionKind::Relative && !table.moves.contains(&0) {
+            problems.push(
+                Problem::error(format!("{path}.moves"), "a \"fixed\" controller stays: it needs a move of 0")
+                    .with_hint("add 0 to moves"),
             );
         }
         let needs_table = matches!(table.kind, ControllerKind::Greedy | ControllerKind::Oracle);

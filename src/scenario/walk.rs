@@ -137,6 +137,10 @@ impl<'s> Walk<'s> {
                 Some(format!("write it in quotes: \"{written}\""))
             }
             Value::Table(_) if has("array") && is_header => Some(format!("write the header as [{written}]")),
+            // An overlay makes a table of what the file doesn't have; it can't know that several are wanted.
+            Value::Table(_) if has("array") && node.place.source > 0 => {
+                Some(format!("the file has no [[{path}]]: add one there, or set it as a whole: `{path}=[{{ … }}]`"))
+            }
             Value::Array(_) if has("object") && is_header => {
                 Some(format!("write the header as [{}]", written.trim_matches(['[', ']'])))
             }

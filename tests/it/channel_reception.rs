@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use splitwave::channel::{
-    Encoding, Impairment, LossUnit, Packets, Received, Reception, ReceptionRecord, TxNormalisation, apply,
+    Encoding, Impairment, LossUnit, NoiseKey, Packets, Received, Reception, ReceptionRecord, TxNormalisation, apply,
 };
 use splitwave::kernel::Streams;
 
@@ -24,7 +24,13 @@ fn record(gains: &[f64]) -> ReceptionRecord {
     for &gain in gains {
         packets.push(gain, false);
     }
-    ReceptionRecord { impairment: Impairment::default(), noise_std: 0.5, loss_probability: 0.0, noise_key: 1, packets }
+    ReceptionRecord {
+        impairment: Impairment::default(),
+        noise_std: 0.5,
+        loss_probability: 0.0,
+        noise_key: NoiseKey { ue: 1, request: 0 },
+        packets,
+    }
 }
 
 /// S rows of d values, of a different size each: no zeros, no repeats.
@@ -306,7 +312,7 @@ proptest! {
         for &(gain, lost) in &gains {
             packets.push(gain, lost);
         }
-        let record = ReceptionRecord { impairment, noise_std, loss_probability, noise_key: 4, packets };
+        let record = ReceptionRecord { impairment, noise_std, loss_probability, noise_key: NoiseKey { ue: 4, request: 0 }, packets };
         let mut out = values.clone();
         let report = apply(&record, &streams(), &mut out, d);
         prop_assert!(out.iter().all(|y| y.is_finite()));

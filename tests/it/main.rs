@@ -1,14 +1,27 @@
 //! All integration tests in one binary: one link, one load of the model.
 
+mod bad_input;
 mod channel_fading;
 mod channel_reception;
+mod cli;
+mod cli_support;
+mod determinism;
+mod docs;
 mod floors;
+mod interruption;
 mod kernel_theory;
 mod llm;
 mod llm_hostile;
 mod llm_tiny;
+mod network;
+mod network_decisions;
+mod network_support;
+mod network_theory;
+mod network_uplink;
+mod network_workload;
 mod profile;
 mod queueing_support;
 mod record;
 mod results;
 mod scenario_document;
+mod scenarios;

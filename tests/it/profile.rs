@@ -6,16 +6,17 @@ use std::path::Path;
 
 use splitwave::control::QualityTable;
 use splitwave::run::assembly::Assembly;
+use splitwave::run::assembly::assemble;
 use splitwave::run::inputs::Library;
 use splitwave::run::profile::{ProfileError, ProfileGrid, profile};
-use splitwave::run::runner::{assemble, evaluation_pool};
+use splitwave::run::runner::evaluation_pool;
 use splitwave::scenario::LoadedScenario;
 
 const CHANNEL: &str = "name = \"profile\"\n[channel]\ndoppler_hz = 60.0\n[radio]\nbandwidth_mhz = 1.0\n";
 
 fn assembly(text: &str) -> Assembly {
     let loaded = LoadedScenario::from_bytes(Path::new("profile.toml"), text.as_bytes(), &[]).unwrap();
-    assemble(&loaded, &mut Library::default()).unwrap()
+    assemble(loaded, &mut Library::default()).unwrap()
 }
 
 fn grid() -> ProfileGrid {
@@ -109,6 +110,7 @@ fn an_interrupted_profile_keeps_its_records() {
         if calls == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert!(matches!(stopped, Err(ProfileError::Interrupted { done: 16, all: 64 })));
-    let records = std::fs::read_to_string(folder.path().join("records.csv")).unwrap();
+    let records = std::fs::read_to_string(folder.path().join(".partial/records.csv")).unwrap();
+    assert!(!folder.path().join("table.csv").exists());
     assert_eq!(records.lines().count(), 17);
 }

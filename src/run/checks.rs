@@ -1,0 +1,182 @@
+//! What only the inputs can tell about a scenario: windows that don't fit, tables
+//! that don't reach, traces that come too late, fades that outlast a request.
+
+use crate::channel::{FadingKind, LossUnit, Reception, average_fade_duration, outage_probability};
+use crate::network::costs::tensor_values;
+use crate::network::ports::ServiceMode;
+use crate::network::spec::{NetworkSpec, OutageSpec};
+use crate::network::workload::{Arrivals, PromptTokens};
+use crate::radio::PayloadKind;
+use crate::run::inputs::Inputs;
+use crate::scenario::Problem;
+use crate::scenario::schema::{ControllerKind, QualitySourceName, RewardKind, Scenario};
+
+/// What only the inputs can tell: windows that don't fit, tables that don't
+/// reach, fades that outlast a request.
+pub fn check_inputs(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, problems: &mut Vec<Problem>) {
+    let positions = inputs.model.decoder.config().max_positions as u32;
+    for (index, (ue, group)) in scenario.ue.iter().zip(&network.groups).enumerate() {
+        let path = format!("ue[{index}].workload.prompt_tokens");
+        let Some(corpus) = &inputs.corpus else { continue };
+        let lengths: Vec<u32> = match &group.workload.arrivals {
+            Arrivals::Trace(trace) => trace.iter().map(|row| row.prompt_tokens).collect(),
+            _ => vec![ue.workload.prompt_tokens.bounds().1],
+        };
+        let Some(&longest) = lengths.iter().max() else { continue };
+        let window = corpus.longest_window(longest as usize) as u32;
+        if window > positions {
+            problems.push(
+                Problem::error(path, "a prompt is longer than the model's context")
+                    .with_value(window)
+                    .with_allowed(format!("1 to {positions}")),
+            );
+        } else if let Err(error) = corpus.window(0, longest as usize) {
+            problems.push(Problem::error("model.corpus", error.to_string()));
+        }
+    }
+    for (index, group) in network.groups.iter().enumerate() {
+        if let Arrivals::Trace(trace) = &group.workload.arrivals {
+            let late = trace.iter().filter(|row| row.at >= network.duration).count();
+            if late > 0 {
+                let path = format!("ue[{index}].workload.path");
+                let message =
+                    format!("{late} of {} rows of the trace arrive after duration_s and are left out", trace.len());
+                problems.push(Problem::warning(path, message).with_hint("raise duration_s to simulate them"));
+            }
+        }
+    }
+    check_table(scenario, inputs, network, problems);
+    if network.mode == ServiceMode::Split {
+        for index in 0..network.channels.len() {
+            check_fades(scenario, network, index, problems);
+        }
+    }
+}
+
+fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, problems: &mut Vec<Problem>) {
+    let Some(table) = &inputs.table else { return };
+    let in_force = scenario.quality.source == QualitySourceName::Table
+        || scenario
+            .controller
+            .tables()
+            .iter()
+            .any(|table| matches!(table.kind, ControllerKind::Greedy | ControllerKind::Oracle));
+    if !in_force {
+        return;
+    }
+    if let Some(missing) = (network.split.min..=network.split.max).find(|&split| !table.knows(split)) {
+        let (first, last) = table.splits();
+        problems.push(
+            Problem::error(
+                "quality.table",
+                format!("the table knows splits from {first} to {last}, but not {missing}"),
+            )
+            .with_allowed(format!("splits {} to {}", network.split.min, network.split.max))
+            .with_hint("profile the other splits as well, or set split.min and split.max"),
+        );
+    }
+    let needs_ppl = scenario.reward.kind == RewardKind::Chen25Eq8
+        || scenario.controller.tables().iter().any(|table| table.kind == ControllerKind::Oracle);
+    if needs_ppl && !table.has_ppl() {
+        problems.push(
+            Problem::error(
+                "quality.table",
+                "the table knows relative gains and no PPL, so eq. (7) and (8) don't apply",
+            )
+            .with_hint("set reward.kind = \"relative-gain\", and no controller \"oracle\""),
+        );
+    }
+    for (index, channel) in scenario.channel.tables().iter().enumerate() {
+        let path = scenario.channel.path("channel", index);
+        let reach = |name: &str, asked: (f64, f64), known: Option<(f64, f64)>| {
+            let (low, high) = known.unwrap_or((0.0, f64::INFINITY));
+            (asked.0 < low || asked.1 > high).then(|| {
+                Problem::error(format!("{path}.{name}"), format!("the quality table knows {name} from {low} to {high}"))
+                    .with_value(if asked.0 == asked.1 {
+                        asked.0.to_string()
+                    } else {
+                        format!("{} to {}", asked.0, asked.1)
+                    })
+                    .with_hint("profile a wider range")
+            })
+        };
+        let spec = &network.channels[index];
+        let loss = loss_bounds(&spec.outage);
+        let lost_by = if channel.loss_probability.is_some() { "loss_probability" } else { "gain_threshold" };
+        problems.extend(reach(lost_by, loss, Some(table.losses())));
+        for (key, found) in [
+            ("reception", word(channel.reception)),
+            ("loss_unit", word(channel.loss_unit)),
+            ("tx_normalisation", word(channel.tx_normalisation)),
+        ] {
+            if let Some(profiled) = table.made_with(key).filter(|profiled| *profiled != found) {
+                problems.push(
+                    Problem::error(
+                        format!("{path}.{key}"),
+                        format!("the quality table was profiled with {key} = \"{profiled}\""),
+                    )
+                    .with_value(format!("\"{found}\""))
+                    .with_hint("profile this channel, or use the table's"),
+                );
+            }
+        }
+        if channel.reception != Reception::Digital {
+            problems.extend(reach("noise_std", channel.noise_std.bounds(), table.noises()));
+        }
+    }
+}
+
+/// The name of an enum's value in scenario files.
+pub fn word(value: impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Least and largest loss probability that a channel can have, eq. (4).
+fn loss_bounds(outage: &OutageSpec) -> (f64, f64) {
+    match outage {
+        OutageSpec::ScaleAndLoss { loss_probability, .. } | OutageSpec::ThresholdAndLoss { loss_probability, .. } => {
+            loss_probability.bounds()
+        }
+        OutageSpec::ScaleAndThreshold { rayleigh_scale, gain_threshold } => {
+            let ((scale_min, scale_max), (low, high)) = (rayleigh_scale.bounds(), gain_threshold.bounds());
+            (outage_probability(low, scale_max), outage_probability(high, scale_min))
+        }
+    }
+}
+
+/// A fade that outlasts a transmission loses all of it or nothing.
+fn check_fades(scenario: &Scenario, network: &NetworkSpec, index: usize, problems: &mut Vec<Problem>) {
+    let channel = &network.channels[index];
+    if channel.fading == FadingKind::None || channel.loss_unit == LossUnit::ElementIid || network.uplinks[index].ideal {
+        return;
+    }
+    // ρ = h_th/(√2·σ_h), and P = 1 - exp(-ρ²).
+    let rho = (-(-loss_bounds(&channel.outage).1).ln_1p()).sqrt();
+    let fade_s = average_fade_duration(channel.doppler_hz, rho);
+    for group in network.groups.iter().filter(|group| group.channel == index) {
+        let tokens = match group.workload.prompt_tokens {
+            PromptTokens::Constant(tokens) => tokens,
+            PromptTokens::Drawn { max, .. } => max,
+        };
+        let payload = network.uplinks[index].payload(PayloadKind::Tensor {
+            values: tensor_values(network, tokens),
+            bits_per_value: channel.encoding.bits_per_value() as u32,
+        });
+        let airtime_s = payload.airtime.as_secs_f64();
+        if fade_s > airtime_s {
+            let fade = if fade_s < 10.0 { format!("{:.1} ms", fade_s * 1e3) } else { "more than 10 s".to_owned() };
+            let message = format!(
+                "a mean fade lasts {fade}, longer than the {:.1} ms that a request of group {} is on the air: \
+                 losses are mostly all or nothing",
+                airtime_s * 1e3,
+                group.name
+            );
+            let path = scenario.channel.path("channel", index);
+            problems.push(
+                Problem::warning(format!("{path}.doppler_hz"), message)
+                    .with_hint("raise doppler_hz, or send more slowly, if partial losses are what you study"),
+            );
+            return;
+        }
+    }
+}
