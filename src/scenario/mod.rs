@@ -13,6 +13,7 @@ mod overlay;
 pub mod problem;
 mod reference;
 pub mod schema;
+mod unused;
 mod validate;
 pub mod values;
 mod walk;
@@ -93,7 +94,8 @@ impl LoadedScenario {
             }
         };
         let mut loaded = Self { path: path.to_owned(), document, scenario, problems };
-        let found = validate::validate(&loaded.scenario);
+        let mut found = validate::validate(&loaded.scenario);
+        found.extend(unused::unused(&loaded.scenario));
         loaded.add(found);
         Ok(loaded)
     }

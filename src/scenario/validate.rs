@@ -288,12 +288,6 @@ fn check_controllers(problems: &mut Vec<Problem>, scenario: &Scenario) {
                     .with_allowed("-1000 to 1000"),
             );
         }
-        if table.observe.is_some() {
-            problems.push(
-                Problem::warning(format!("{path}.observe"), "this controller doesn't learn: observe plays no part")
-                    .with_hint("leave it out"),
-            );
-        }
         if table.kind == ControllerKind::Fixed && table.action == ActionKind::Relative && !table.moves.contains(&0) {
             problems.push(
                 Problem::error(format!("{path}.moves"), "a \"fixed\" controller stays: it needs a move of 0")

@@ -391,3 +391,17 @@ fn results_that_cannot_be_shown_are_an_error() {
     assert_eq!(place.finished("results/small").len(), 1);
     assert_eq!(place.shell("splitwave run s.toml --force 2>/dev/full").code, Some(0));
 }
+
+/// Nothing that was set is ignored without a word.
+#[test]
+fn keys_that_play_no_part_are_named() {
+    let place = Place::with(
+        "name = \"a\"\nduration_s = 1.0\n[quality]\nsource = \"none\"\ntable = \"builtin\"\n[controller]\n\
+         observe = [\"split\"]\n[reward]\np_max = 8\n[channel]\nfading = \"none\"\nsinusoids = 64\n[radio]\n\
+         packet_bytes = 100\n[edge]\nmax_batch = 4\n",
+    );
+    let done = place.splitwave(&["validate", "s.toml"]);
+    let said =
+        ["s.toml:5", "s.toml:7", "s.toml:9", "fading is \"none\"", "s.toml:12", "s.toml:14", "s.toml:16", "6 warnings"];
+    done.says(0, &said);
+}

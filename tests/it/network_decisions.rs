@@ -87,7 +87,7 @@ fn rewards_are_those_of_the_rows() {
                     assert!((row.ppl.unwrap() / corpus - 1.0).abs() < 1e-9);
                 }
             }
-            // A failed request counts the cap, whatever the chance PPL of an outage is.
+            // An outage has its PPL, chance; its reward counts it as failed.
             let ppl = row.ppl.filter(|_| row.outcome == Outcome::Completed);
             let expected = if gain {
                 let gain = ppl.map_or(-1.0, |ppl| ((clean - ppl) / clean).max(-1.0));

@@ -263,6 +263,16 @@ pub fn check(assembly: &Assembly, finished: &Finished) {
         }
     }
 
+    for ue in 0..network.groups.iter().map(|group| group.count).sum() {
+        let own = rows.iter().filter(|row| row.ue_id == ue);
+        check_first_come(1, own.filter_map(|row| visit(row.arrival_s, row.ue_wait_s, row.ue_compute_s)).collect());
+    }
+    if let Discipline::Fifo { servers } = network.edge.discipline {
+        let at_edge = |row: &Row| row.arrival_s + row.phases()[..4].iter().flatten().copied().sum();
+        let visits = rows.iter().filter_map(|row| visit(at_edge(row), row.edge_wait_s, row.edge_compute_s));
+        check_first_come(servers as usize, visits.collect());
+    }
+
     // Steps: one per request that was decided for and didn't stay unfinished.
     let decided = rows.iter().filter(|row| row.split.is_some() && row.outcome != Outcome::Unfinished);
     assert_eq!(decided.count(), steps.len(), "steps");
@@ -272,6 +282,23 @@ pub fn check(assembly: &Assembly, finished: &Finished) {
         assert_eq!((row.ue_id, row.split, row.reward), (step.ue_id, Some(step.next_split), step.reward));
         assert_eq!(step.time_s, row.arrival_s + row.ue_wait_s.expect("served"));
         assert!((network.split.min..=network.split.max).contains(&step.next_split));
+    }
+}
+
+/// (arrival, start, end) of a service that began.
+fn visit(arrival: SimTime, wait: Option<SimTime>, service: Option<SimTime>) -> Option<[SimTime; 3]> {
+    let start = arrival + wait?;
+    Some([arrival, start, start + service?])
+}
+
+/// First come, first served by servers that are never idle while someone waits.
+fn check_first_come(servers: usize, mut visits: Vec<[SimTime; 3]>) {
+    visits.sort_unstable();
+    let mut free = vec![SimTime::ZERO; servers];
+    for [arrival, start, end] in visits {
+        free.sort_unstable();
+        assert_eq!(start, arrival.max(free[0]), "service begins when a server is free");
+        free[0] = end;
     }
 }
 

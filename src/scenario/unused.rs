@@ -1,0 +1,71 @@
+//! Keys that were set and play no part: not wrong, but probably not meant.
+//!
+//! A key counts as set when it differs from its default. Keys of one table that
+//! another table makes idle (`split` under `mode = "edge-only"`, say) are left
+//! alone: files that compare alternatives share them.
+
+use crate::channel::{FadingKind, Reception};
+use crate::scenario::air::{ChannelTable, RadioTable};
+use crate::scenario::nodes::{DisciplineName, EdgeTable};
+use crate::scenario::problem::Problem;
+use crate::scenario::schema::{
+    ActionKind, ControllerKind, ControllerTable, QualitySourceName, RewardKind, RewardTable, Scenario,
+};
+
+/// A warning for every key that was set and plays no part.
+pub fn unused(scenario: &Scenario) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let mut idle = |path: String, set: bool, because: &str| {
+        if set {
+            found.push(Problem::warning(path, format!("this plays no part: {because}")).with_hint("leave it out"));
+        }
+    };
+    let tables = scenario.channel.tables();
+    let default = ChannelTable::default();
+    for (index, channel) in tables.iter().enumerate() {
+        let key = |name: &str| format!("{}.{name}", scenario.channel.path("channel", index));
+        let digital = channel.reception == Reception::Digital;
+        let normalised = channel.tx_normalisation != default.tx_normalisation;
+        idle(key("tx_normalisation"), digital && normalised, "a digital link sends bits, whatever the tensor's scale");
+        let gap = channel.snr_gap_db != default.snr_gap_db;
+        idle(key("snr_gap_db"), gap && channel.snr_db.is_none(), "it belongs to snr_db");
+        let still = channel.fading == FadingKind::None;
+        idle(key("sinusoids"), still && channel.sinusoids != default.sinusoids, "fading is \"none\"");
+        idle(key("doppler_hz"), still && channel.doppler_hz != default.doppler_hz, "fading is \"none\"");
+    }
+    let any = |digital: bool| tables.iter().any(|table| (table.reception == Reception::Digital) == digital);
+    let (radio, default) = (&scenario.radio, RadioTable::default());
+    let efficiency = radio.spectral_efficiency_bps_hz != default.spectral_efficiency_bps_hz;
+    idle("radio.spectral_efficiency_bps_hz".into(), efficiency && !any(true), "no channel is digital");
+    idle(
+        "radio.packet_bytes".into(),
+        radio.packet_bytes != default.packet_bytes && !any(true),
+        "no channel is digital",
+    );
+    idle("radio.packet_values".into(), radio.packet_values.is_some() && !any(false), "no channel is analog");
+    let default = ControllerTable::default();
+    let controllers = scenario.controller.tables();
+    for (index, table) in controllers.iter().enumerate() {
+        let path = scenario.controller.path("controller", index);
+        let moves = table.action == ActionKind::Direct && table.moves != default.moves;
+        idle(format!("{path}.moves"), moves, "action is \"direct\"");
+        idle(format!("{path}.observe"), table.observe.is_some(), "this controller doesn't learn");
+    }
+    let reads_table = scenario.quality.source == QualitySourceName::Table
+        || controllers.iter().any(|table| matches!(table.kind, ControllerKind::Greedy | ControllerKind::Oracle));
+    let because = "quality.source is not \"table\", and no controller is \"greedy\" or \"oracle\"";
+    idle("quality.table".into(), scenario.quality.table.is_some() && !reads_table, because);
+    let (edge, default) = (&scenario.edge, EdgeTable::default());
+    let batch = edge.discipline == DisciplineName::Batch;
+    idle("edge.max_batch".into(), !batch && edge.max_batch != default.max_batch, "the edge serves no batches");
+    idle("edge.max_wait_ms".into(), !batch && edge.max_wait_ms != default.max_wait_ms, "the edge serves no batches");
+    let (reward, default) = (&scenario.reward, RewardTable::default());
+    let eq8 = reward.kind == RewardKind::Chen25Eq8;
+    idle("reward.a".into(), eq8 && reward.a != default.a, "it belongs to \"relative-gain\"");
+    idle("reward.b".into(), eq8 && reward.b != default.b, "it belongs to \"relative-gain\"");
+    idle("reward.p_max".into(), eq8 && reward.p_max != default.p_max, "it belongs to \"relative-gain\"");
+    let oracle = controllers.iter().any(|table| table.kind == ControllerKind::Oracle);
+    let lambda = !eq8 && !oracle && reward.lambda != default.lambda;
+    idle("reward.lambda".into(), lambda, "it belongs to \"chen25-eq8\" and to the controller \"oracle\"");
+    found
+}
