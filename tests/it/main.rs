@@ -20,6 +20,7 @@ mod network_theory;
 mod network_uplink;
 mod network_workload;
 mod profile;
+mod quality;
 mod queueing_support;
 mod record;
 mod results;
