@@ -24,7 +24,9 @@ pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
         column_section::<ProfilePoint<'_>>(&mut page);
         page
     } else if args.markdown {
-        scenario_reference_markdown(&json_schema())
+        "# The scenario file\n\nGenerated from the schema by `splitwave schema --markdown > docs/scenario.md`; do not edit.\n\n"
+            .to_owned()
+            + &scenario_reference_markdown(&json_schema())
     } else {
         serde_json::to_string_pretty(&json_schema())
             .map_err(|error| Failure::failed(&error.to_string(), "please report this"))?

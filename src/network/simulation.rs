@@ -167,8 +167,8 @@ impl<'p> Simulation<'p> {
         Ok(Totals {
             progress: self.progress,
             arrivals_end: self.arrivals_end,
-            uplink_utilisation: self.uplink_load.utilisation(horizon, 1),
-            edge_utilisation: self.edge_load.utilisation(horizon, servers),
+            uplink_utilisation: self.uplink_load.utilisation(1),
+            edge_utilisation: self.edge_load.utilisation(servers),
         })
     }
 

@@ -90,6 +90,23 @@ impl<'s> Schemas<'s> {
         Some(lists?.into_iter().flatten().collect())
     }
 
+    /// What each of a schema's values means, where it lists values and says so.
+    fn meanings(self, schema: &'s Json, depth: usize) -> Vec<(&'s Json, &'s str)> {
+        let of = |branch: &'s Json| {
+            let facets = self.facets(branch);
+            let one = facets.iter().find_map(|facet| match names_here(facet)?.as_slice() {
+                [name] => Some((*name, facet.get("description")?.as_str()?)),
+                _ => None,
+            });
+            match one {
+                Some(meaning) => vec![meaning],
+                None if depth > 0 => self.meanings(branch, depth - 1),
+                None => Vec::new(),
+            }
+        };
+        self.branches(schema).into_iter().flat_map(of).collect()
+    }
+
     /// The keys of a table with their schemas.
     pub(super) fn properties(self, schema: &'s Json) -> Vec<(&'s String, &'s Json)> {
         let facets = self.facets(schema).into_iter();
@@ -330,8 +347,11 @@ pub fn scenario_reference_markdown(schema: &Json) -> String {
                 Some(default) if is_section(default, &schemas.types(schema)) => "see its section".to_owned(),
                 Some(default) => format!("`{}`", toml_text(default)),
             };
-            let description = schemas.text(schema, "description").unwrap_or("").to_owned();
-            let cells = [kind, default, description].map(|cell| table_cell(&cell));
+            let mut cells =
+                [kind.as_str(), &default, schemas.text(schema, "description").unwrap_or("")].map(table_cell);
+            for (value, meaning) in schemas.meanings(schema, MAX_REFERENCES) {
+                let _ = write!(cells[2], "<br>`{}`: {}", toml_text(value), table_cell(meaning));
+            }
             let _ = writeln!(text, "| <a id=\"{anchor}\"></a>`{key}` | {} |", cells.join(" | "));
         }
     }

@@ -275,7 +275,7 @@ fn packets_are_counted() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::cases(300), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Packets' slices tile the tensor and their rows cover it, whatever the numbers.
     #[test]

@@ -247,7 +247,7 @@ fn a_tensor_beyond_all_numbers_gives_an_error_and_zeros_give_none() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::cases(200), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever happens to the bytes, loading returns.
     #[test]

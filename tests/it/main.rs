@@ -26,3 +26,8 @@ mod record;
 mod results;
 mod scenario_document;
 mod scenarios;
+
+/// Cases of a property test: as many as usual, or as `PROPTEST_CASES` says.
+pub fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
+}

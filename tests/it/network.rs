@@ -246,7 +246,7 @@ fn a_batch_takes_its_sum_of_flop_or_one_reading_of_the_weights() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::cases(60), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_network_keeps_its_books(

@@ -422,7 +422,7 @@ fn fragment() -> impl Strategy<Value = &'static str> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::cases(3000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_bytes_give_problems(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
