@@ -6,6 +6,7 @@ use half::f16;
 /// The format of a transmitted value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(extend("x-planned" = ["int8", "int4", "bf16"]))]
 pub enum Encoding {
     /// IEEE 754 single precision: 32 bits, no error.
     F32,

@@ -120,6 +120,7 @@ fn pairwise_sum(lanes: [f64; LANES]) -> f64 {
 /// The fading model that a scenario names: `fading = "rayleigh"`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(extend("x-planned" = ["block", "rician", "nakagami", "trace"]))]
 pub enum FadingKind {
     /// No fading: |z| = 1 always, an AWGN channel.
     None,

@@ -24,6 +24,7 @@ pub enum Reception {
 /// What is missing when a packet is lost. What is missing is zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(extend("x-planned" = ["interleaved"]))]
 pub enum LossUnit {
     /// Every row (token) that the packet has a part in.
     #[default]

@@ -24,7 +24,7 @@ pub fn validate(args: &ValidateArgs) -> Result<(), Failure> {
                 let (network, scenario) = (&assembly.network, &assembly.scenario);
                 let ues: u64 = network.groups.iter().map(|group| u64::from(group.count)).sum();
                 print(&format!(
-                    "{}: valid: scenario {}, {ues} UEs in {} groups, {} simulated s, {} replications, model of {} layers\n",
+                    "{}: valid: scenario {}; UEs: {ues}, groups: {}, simulated s: {}, replications: {}, layers: {}\n",
                     path.display(),
                     scenario.name,
                     network.groups.len(),

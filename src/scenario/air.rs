@@ -9,6 +9,7 @@ use crate::scenario::values::Varying;
 /// The kind of channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(extend("x-planned" = ["cellular"]))]
 pub enum ChannelKind {
     /// Given by its statistics: σ, σ_h and the loss probability.
     #[default]

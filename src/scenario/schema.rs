@@ -155,6 +155,7 @@ impl Default for ModelTable {
 /// Where the model runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(extend("x-planned" = ["hybrid-reward", "hybrid-uncertainty", "early-exit", "query-router"]))]
 pub enum ServiceModeName {
     /// Layers 1..p on the UE, the rest on the edge.
     #[default]
@@ -176,6 +177,7 @@ pub struct ServiceTable {
 /// Where perplexity comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(extend("x-planned" = ["surrogate", "llm-then-surrogate"]))]
 pub enum QualitySourceName {
     /// The real model, run on the tensor that the channel left.
     #[default]
@@ -218,6 +220,7 @@ impl Default for SplitTable {
 /// Who moves the split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(extend("x-planned" = ["ppo", "a2c", "dqn"]))]
 pub enum ControllerKind {
     /// Nobody: the initial split stays.
     #[default]
@@ -305,6 +308,7 @@ impl Default for ControllerTable {
 /// The reward's formula.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(extend("x-planned" = ["weighted"]))]
 pub enum RewardKind {
     /// `-(PPL + λ·C_UE(p)/C_UE(L))`, eq. (8), with PPL clipped at `ppl_cap`.
     #[default]

@@ -9,6 +9,7 @@ use crate::scenario::nodes::{DisciplineName, UeTable, WorkloadKind, WorkloadTabl
 use crate::scenario::problem::Problem;
 use crate::scenario::schema::{ActionKind, ControllerKind, QualitySourceName, Scenario};
 use crate::scenario::values::{Count, NumberOr, SplitMax, Varying};
+use crate::scenario::walk::nearest;
 
 /// Every problem and warning of a scenario whose keys, types and ranges are right.
 pub fn validate(scenario: &Scenario) -> Vec<Problem> {
@@ -100,12 +101,8 @@ fn check_reference<'a>(
 }
 
 fn with_nearest<'a>(problem: Problem, given: &str, names: impl Iterator<Item = &'a str>) -> Problem {
-    let nearest = names
-        .map(|name| (strsim::jaro_winkler(given, name), name))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((_, name)) => problem.with_hint(format!("did you mean {name:?}?")),
+    match nearest(given, names) {
+        Some(name) => problem.with_hint(format!("did you mean {name:?}?")),
         None => problem,
     }
 }

@@ -180,7 +180,11 @@ impl<'s> Walk<'s> {
             .with_value(written)
             .with_allowed(self.schemas.describe(schema));
         let near = nearest(text, names.iter().filter_map(|name| name.as_str()));
-        problem.hint = near.map(|near| format!("did you mean \"{near}\"?"));
+        problem.hint = if self.schemas.is_planned(schema, text) {
+            Some("planned, and not in this version".to_owned())
+        } else {
+            near.map(|near| format!("did you mean \"{near}\"?"))
+        };
         found.push((node.place.clone(), problem));
     }
 

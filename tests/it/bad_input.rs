@@ -405,3 +405,12 @@ fn keys_that_play_no_part_are_named() {
         ["s.toml:5", "s.toml:7", "s.toml:9", "fading is \"none\"", "s.toml:12", "s.toml:14", "s.toml:16", "6 warnings"];
     done.says(0, &said);
 }
+
+#[test]
+fn planned_names_are_told_from_mistakes() {
+    let place = Place::with(
+        "name = \"a\"\n[controller]\nkind = \"ppo\"\n[channel]\nfading = \"rician\"\nreception = \"ppo\"\n",
+    );
+    let planned = "hint: planned, and not in this version";
+    refused(&place, &[], &["unknown value \"ppo\"", planned, "unknown value \"rician\"", planned, "3 errors"]);
+}

@@ -90,7 +90,7 @@ fn tables_go_to_standard_output_and_progress_to_standard_error() {
 
     let valid = place.splitwave(&["validate", "s.toml"]);
     assert_eq!((valid.code, valid.err.as_str()), (Some(0), ""));
-    assert!(valid.out.starts_with("s.toml: valid: scenario small, 3 UEs in 1 groups, 20 simulated s"), "{}", valid.out);
+    assert!(valid.out.starts_with("s.toml: valid: scenario small; UEs: 3, groups: 1, simulated s: 20"), "{}", valid.out);
 }
 
 #[test]
