@@ -218,7 +218,7 @@ def summary_row(label, rows):
     """Counts by outcome; e2e statistics of the completed requests; corpus PPL of all that were scored."""
     counts = rows["outcome"].value_counts()
     e2e = rows.loc[rows["outcome"] == "completed", "e2e_s"]
-    quantiles = {f"{name}_s": e2e.quantile(q) for name, q in (("median", 0.5), ("p95", 0.95), ("p99", 0.99))}
+    quantiles = {f"{name}_s": np.quantile(e2e, q, method="inverted_cdf") if len(e2e) else np.nan for name, q in (("median", 0.5), ("p95", 0.95), ("p99", 0.99))}
     outcomes = {name: int(counts.get(name, 0)) for name in OUTCOMES}
     return {"label": label} | outcomes | {"mean_s": e2e.mean()} | quantiles | {"corpus_ppl": corpus_ppl(rows)}
 

@@ -67,6 +67,26 @@ struct Sets {
     sets: Vec<SetArg>,
 }
 
+impl Sets {
+    /// Appends the options to a command line.
+    fn append_to(&self, command: &mut String) {
+        for set in &self.sets {
+            command.push_str(" --set ");
+            command.push_str(&quoted(set.text()));
+        }
+    }
+}
+
+/// An argument as a shell reads it.
+fn quoted(argument: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+%".contains(c);
+    if !argument.is_empty() && argument.chars().all(plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
+    }
+}
+
 /// Writes results to standard output.
 ///
 /// # Errors
@@ -112,4 +132,16 @@ fn assemble(path: &Path, sets: &Sets, library: &mut Library, quiet: bool) -> Res
         tell(&render::render_problems(&assembly.warnings, &assembly.sources, in_colour()));
     }
     Ok(assembly)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_survive_a_shell() {
+        assert_eq!(quoted("scenarios/quickstart.toml"), "scenarios/quickstart.toml");
+        assert_eq!(quoted("channel.noise_std={ min = 0 }"), "'channel.noise_std={ min = 0 }'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
 }

@@ -59,7 +59,6 @@ impl Display {
         let now = now();
         let begun = *run.begun.get_or_insert(now);
         let elapsed = now.duration_since(begun).as_secs_f64();
-        let events_per_s = progress.events as f64 / elapsed.max(1e-3);
         let simulated = progress.now.as_secs_f64();
         if let Some(bars) = &self.bars {
             if run.bar.is_none() && shown < MOST_BARS {
@@ -72,10 +71,10 @@ impl Display {
             if let Some(bar) = &run.bar {
                 bar.set_position((simulated * 1e3) as u64);
                 bar.set_message(format!(
-                    "{simulated:.1}/{:.1} s, {} requests, {:.2} M events/s",
+                    "{simulated:.1}/{:.1} s, {} requests, {}",
                     run.duration_s,
                     progress.arrived,
-                    events_per_s / 1e6
+                    rate(progress, elapsed)
                 ));
             }
             return;
@@ -86,11 +85,11 @@ impl Display {
         run.last_line = Some(now);
         let share = (simulated / run.duration_s).clamp(1e-6, 1.0);
         tell(&format!(
-            "{}: {simulated:.1} of {:.1} simulated s, {} requests, {:.2} M events/s, about {:.0} s left\n",
+            "{}: {simulated:.1} of {:.1} simulated s, {} requests, {}, about {:.0} s left\n",
             run.label,
             run.duration_s,
             progress.arrived,
-            events_per_s / 1e6,
+            rate(progress, elapsed),
             elapsed * (1.0 - share) / share
         ));
     }
@@ -126,6 +125,15 @@ impl Display {
         if let Some(bars) = &self.bars {
             let _ = bars.clear();
         }
+    }
+}
+
+/// How fast a run is: events, or with the model in the loop, where they are few, requests.
+fn rate(progress: &Progress, elapsed_s: f64) -> String {
+    let per_s = |count: u64| count as f64 / elapsed_s.max(1e-3);
+    match per_s(progress.events) {
+        fast @ 1e5.. => format!("{:.2} M events/s", fast / 1e6),
+        _ => format!("{:.0} requests/s", per_s(progress.ended)),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::cli::failure::Failure;
 use crate::cli::progress::Display;
-use crate::cli::{Sets, assemble, parse_threads, print, table, threads};
+use crate::cli::{Sets, assemble, parse_threads, print, quoted, table, threads};
 use crate::run::assembly::Assembly;
 use crate::run::inputs::Library;
 use crate::run::runner::{Job, RunError, RunNews, RunOptions, RunOutcome, run_all};
@@ -98,33 +98,8 @@ fn replications(args: &RunArgs, path: &Path, assembly: Assembly) -> Vec<Job> {
     let assembly = Arc::new(assembly);
     let mut command =
         format!("splitwave run {} --seed {seed} --replications {count}", quoted(&path.display().to_string()));
-    for set in &args.sets.sets {
-        command.push_str(" --set ");
-        command.push_str(&quoted(set.text()));
-    }
+    args.sets.append_to(&mut command);
     (0..count)
         .map(|replication| Job { assembly: assembly.clone(), seed, replication, command: command.clone() })
         .collect()
-}
-
-/// An argument as a shell reads it.
-fn quoted(argument: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+%".contains(c);
-    if !argument.is_empty() && argument.chars().all(plain) {
-        argument.to_owned()
-    } else {
-        format!("'{}'", argument.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arguments_survive_a_shell() {
-        assert_eq!(quoted("scenarios/quickstart.toml"), "scenarios/quickstart.toml");
-        assert_eq!(quoted("channel.noise_std={ min = 0 }"), "'channel.noise_std={ min = 0 }'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-    }
 }

@@ -44,11 +44,12 @@ fn capped_ppl(input: &RewardInput, ppl_cap: Option<f64>) -> Option<f64> {
     }
 }
 
-/// `(PPL_0 - PPL)/PPL_0`, at least -1; -1 for a request that failed.
+/// `(PPL_0 - PPL)/PPL_0`, at least -1; a request that failed counts the cap, or -1
+/// where no PPL is known.
 fn relative_gain(input: &RewardInput, ppl_cap: Option<f64>) -> Option<f64> {
     let quality = input.quality.as_ref()?;
     let gain = match (quality.relative_gain, quality.ppl_clean) {
-        _ if input.failed => -1.0,
+        (_, None) if input.failed => -1.0,
         (_, Some(clean)) => (clean - capped_ppl(input, ppl_cap)?) / clean,
         // Sources that know gains only.
         (gain, None) => gain?,

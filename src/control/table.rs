@@ -35,7 +35,19 @@ pub struct QualityTable {
 }
 
 /// Columns that say what a table was made with: the same in every row.
-const MADE_WITH: [&str; 4] = ["reception", "loss_unit", "tx_normalisation", "vocabulary"];
+const MADE_WITH: [&str; 11] = [
+    "reception",
+    "loss_unit",
+    "tx_normalisation",
+    "vocabulary",
+    "fading",
+    "rayleigh_scale",
+    "prompt_tokens",
+    "packets",
+    "doppler_hz",
+    "airtime_s",
+    "model",
+];
 
 /// A table that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +201,8 @@ impl QualityTable {
                 .map(|at| real("relative_ppl_gain", at, "a finite number of at most 1", |g| g.is_finite() && g <= 1.0))
                 .transpose()?;
             let computed = ppl.zip(ppl_clean).map(|(ppl, clean)| (clean - ppl) / clean);
+            // -0 is 0: the grid looks points up by their bits.
+            let (loss, noise) = (loss + 0.0, noise + 0.0);
             rows.push((split, loss, noise, TableValue { ppl, ppl_clean, relative_gain: given.or(computed) }));
         }
         let hash = blake3::hash(bytes).to_hex().to_string();
@@ -267,8 +281,8 @@ impl QualityTable {
         self.splits.binary_search(&split).is_ok()
     }
 
-    /// What the table says it was made with: `reception`, `loss_unit` or
-    /// `tx_normalisation`; `None` if it doesn't say.
+    /// What the table says it was made with, by the column's name (`reception`, `fading`,
+    /// `model` …); `None` if it doesn't say.
     pub fn made_with(&self, setting: &str) -> Option<&str> {
         self.made_with.get(setting).map(String::as_str).filter(|value| !value.is_empty())
     }

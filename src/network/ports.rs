@@ -196,7 +196,7 @@ pub trait Prompts: Sync {
 /// What a reward is computed from.
 #[derive(Clone, Copy, Debug)]
 pub struct RewardInput {
-    /// Quality; without a PPL for a request that failed.
+    /// Quality; without a PPL for a request that came too late.
     pub quality: Option<Quality>,
     /// Whether the request failed: it came too late, or nothing of it arrived.
     pub failed: bool,
@@ -236,6 +236,9 @@ pub trait Recorder {
     /// # Errors
     /// [`RecordError`] if the row can't be kept.
     fn decision(&mut self, row: &DecisionRow<'_>) -> Result<(), RecordError>;
+
+    /// A stop rule has ended arrivals at `at`. Rows of requests that end later come later.
+    fn arrivals_ended(&mut self, _at: SimTime) {}
 
     /// A sample of the network's state.
     ///

@@ -71,7 +71,7 @@ pub struct UplinkLog {
     pub payload_bits: u64,
     /// Transmissions so far.
     pub transmissions: u32,
-    /// Rows of the tensor that miss an element.
+    /// Rows of the tensor that are lost, as the column `rows_lost` has them.
     pub rows_lost: Option<u32>,
 }
 

@@ -190,7 +190,12 @@ impl<'p> Simulation<'p> {
     /// A stop rule ends arrivals.
     pub(super) fn close_arrivals(&mut self, now: SimTime) {
         self.closed = true;
+        // The last decision of a run may come in its drain: arrivals have ended by then.
+        if now >= self.spec.duration {
+            return;
+        }
         self.arrivals_end = now;
+        self.ports.recorder.arrivals_ended(now);
         self.uplink_load.close(now);
         self.edge_load.close(now);
     }

@@ -64,7 +64,9 @@ pub(super) const DOWNLINK: usize = 8;
 pub(super) struct Accumulator {
     /// Requests by outcome, as [`Outcome::ALL`] orders them.
     pub outcomes: [u64; Outcome::ALL.len()],
-    /// Completed with the deadline met, or without a deadline.
+    /// Completed within the measured window, whenever they arrived.
+    pub served: u64,
+    /// Of these, with the deadline met, or without a deadline.
     pub in_time: u64,
     /// Sums of times \[ns\].
     times: [u128; TIMES],
@@ -98,7 +100,6 @@ impl Accumulator {
     /// Takes in a request.
     pub fn add(&mut self, row: &RequestRow<'_>) {
         self.outcomes[row.outcome as usize] += 1;
-        self.in_time += u64::from(row.outcome == Outcome::Completed && row.deadline_met != Some(false));
         let times = [
             row.e2e_s,
             row.ttft_s,
@@ -111,7 +112,8 @@ impl Accumulator {
             row.downlink_s,
         ];
         for ((total, n), time) in self.times.iter_mut().zip(&mut self.timed).zip(times) {
-            if let Some(time) = time {
+            // Phases that were cut off would pull the means of whole ones down.
+            if let Some(time) = time.filter(|_| row.outcome == Outcome::Completed) {
                 *total += u128::from(time.as_nanos());
                 *n += 1;
             }
@@ -143,6 +145,7 @@ impl Accumulator {
         for (ours, theirs) in self.outcomes.iter_mut().zip(other.outcomes) {
             *ours += theirs;
         }
+        self.served += other.served;
         self.in_time += other.in_time;
         for (ours, theirs) in self.times.iter_mut().zip(other.times) {
             *ours += theirs;
@@ -194,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_ue_costs_little_memory() {
-        assert!(size_of::<Accumulator>() <= 432, "{} bytes", size_of::<Accumulator>());
+        assert!(size_of::<Accumulator>() <= 448, "{} bytes", size_of::<Accumulator>());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::network::rows::{DecisionRow, RequestRow, SeriesRow};
 use crate::record::csv_file::{CsvFile, FileSeal};
 use crate::record::summary::{Summary, Utilisation};
 use crate::record::summary_row::SummaryRow;
+use crate::units::SimTime;
 
 /// Which files a run keeps; `summary.csv` always comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,10 @@ impl Recorder for RunRecorder {
 
     fn decision(&mut self, row: &DecisionRow<'_>) -> Result<(), RecordError> {
         self.decisions.as_mut().map_or(Ok(()), |file| file.push(row))
+    }
+
+    fn arrivals_ended(&mut self, at: SimTime) {
+        self.summary.arrivals_ended(at);
     }
 
     fn sample(&mut self, row: &SeriesRow) -> Result<(), RecordError> {

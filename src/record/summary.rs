@@ -60,7 +60,13 @@ impl Summary {
         Self { groups, ues, warmup, window }
     }
 
-    /// Says that arrivals stopped early, `window` after the warm-up (a stop rule).
+    /// A stop rule ended arrivals: rates and utilisations are per the time until then.
+    /// To be told before the rows of requests that end later.
+    pub fn arrivals_ended(&mut self, at: SimTime) {
+        self.window = at.saturating_sub(self.warmup);
+    }
+
+    /// Says how long the run really was, after the warm-up: an interrupted one.
     pub fn set_window(&mut self, window: SimTime) {
         self.window = window;
     }
@@ -82,6 +88,13 @@ impl Summary {
             let (open, close) = (self.warmup, self.warmup + self.window);
             let inside = (from + compute).min(close).saturating_sub(from.max(open));
             ue.sums.busy += u128::from(inside.as_nanos());
+        }
+        if let Some(time) = row.e2e_s {
+            let done = row.arrival_s + time;
+            if (self.warmup..=self.warmup + self.window).contains(&done) {
+                ue.sums.served += 1;
+                ue.sums.in_time += u64::from(row.deadline_met != Some(false));
+            }
         }
         if row.arrival_s < self.warmup {
             return;
@@ -181,7 +194,7 @@ impl Summary {
             ue_energy_j: sums.ue_energy.sum(),
             tx_energy_j: sums.tx_energy.sum(),
             goodput_rps: window.map(|window| sums.in_time as f64 / window),
-            throughput_rps: window.map(|window| completed as f64 / window),
+            throughput_rps: window.map(|window| sums.served as f64 / window),
         }
     }
 }

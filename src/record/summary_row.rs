@@ -4,7 +4,7 @@ use crate::network::rows::{Cell, CellVisitor, Column, Record, record};
 use crate::units::SimTime;
 
 record! {
-    /// One row per UE, one per group, and one for all. Only requests that arrived after the warm-up count. Means are over the requests that have the value.
+    /// One row per UE, one per group, and one for all. Only requests that arrived after the warm-up count. Means are over the requests that have the value; those of times over completed requests.
     "summary.csv" => pub struct SummaryRow<'a> {
         /// `ue`, `group` or `all`: what the row is about.
         scope: &'static str,
@@ -26,7 +26,7 @@ record! {
         unfinished: u64,
         /// Mean end-to-end time of completed requests \[s\].
         e2e_mean_s: Option<f64>,
-        /// Median of the same, within 0.1 % \[s\]. Empty for UEs, as are all quantiles.
+        /// Median of the same, within 0.1 % \[s\]: the least value that half of the requests don't exceed, as all quantiles here (no interpolation). Empty for UEs, as are all quantiles.
         e2e_median_s: Option<SimTime>,
         /// 95th percentile of the same \[s\].
         e2e_p95_s: Option<SimTime>,
@@ -80,9 +80,9 @@ record! {
         ue_energy_j: Option<f64>,
         /// Energy of the UEs' transmitters, summed \[J\].
         tx_energy_j: Option<f64>,
-        /// Requests completed within their deadline, if they have one, per second.
+        /// Requests completed within their deadline, if they have one, per second: those whose result came between the warm-up and the end of arrivals.
         goodput_rps: Option<f64>,
-        /// Requests completed per second.
+        /// Requests completed per second, between the warm-up and the end of arrivals.
         throughput_rps: Option<f64>,
     }
 }

@@ -109,6 +109,27 @@ impl Assembly {
         }
     }
 
+    /// The numbers behind the names of devices and of the cost geometry, for the manifest.
+    pub fn resolved_names(&self) -> serde_json::Value {
+        let scenario = &self.scenario;
+        let groups = scenario.ue.iter().map(|ue| &ue.device);
+        let devices: serde_json::Map<String, serde_json::Value> = groups
+            .chain([&scenario.edge.device])
+            .filter_map(|name| {
+                Some((name.clone(), serde_json::to_value(devices::table(name, &scenario.device)?).ok()?))
+            })
+            .collect();
+        let geometry = &self.network.cost.geometry;
+        serde_json::json!({
+            "devices": devices,
+            "geometry": {
+                "name": geometry.name, "layers": geometry.layers, "d_model": geometry.d_model,
+                "heads": geometry.heads, "kv_heads": geometry.kv_heads, "head_dim": geometry.head_dim,
+                "d_ff": geometry.d_ff, "vocab": geometry.vocab, "tied_head": geometry.tied_head,
+            },
+        })
+    }
+
     /// The prompts of one run.
     pub fn prompts(&self) -> Box<dyn Prompts> {
         match &self.inputs.corpus {

@@ -5,14 +5,16 @@ use crate::channel::{FadingKind, LossUnit, Reception, average_fade_duration, out
 use crate::network::costs::tensor_values;
 use crate::network::ports::ServiceMode;
 use crate::network::spec::{NetworkSpec, OutageSpec};
-use crate::network::workload::{Arrivals, PromptTokens};
+use crate::network::workload::{Arrivals, PromptTokens, Workload};
 use crate::radio::PayloadKind;
 use crate::run::inputs::Inputs;
 use crate::scenario::Problem;
-use crate::scenario::schema::{ControllerKind, QualitySourceName, RewardKind, Scenario};
+use crate::scenario::schema::{ControllerKind, RewardKind, Scenario};
 
-/// What only the inputs can tell: windows that don't fit, tables that don't
-/// reach, fades that outlast a request.
+/// Packets of one request; more would take gigabytes.
+const MOST_PACKETS: u32 = 10_000_000;
+
+/// Adds what is wrong, or probably not meant, in the light of the inputs.
 pub fn check_inputs(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, problems: &mut Vec<Problem>) {
     let positions = inputs.model.decoder.config().max_positions as u32;
     for (index, (ue, group)) in scenario.ue.iter().zip(&network.groups).enumerate() {
@@ -24,7 +26,13 @@ pub fn check_inputs(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec,
         };
         let Some(&longest) = lengths.iter().max() else { continue };
         let window = corpus.longest_window(longest as usize) as u32;
-        if window > positions {
+        let shortest = if inputs.model.decoder.config().bos_token.is_some() { 1 } else { 2 };
+        if prompt_bounds(&group.workload).0 < shortest {
+            problems.push(
+                Problem::error(path, "a prompt of one token has nothing to score: the model has no BOS token")
+                    .with_allowed("at least 2"),
+            );
+        } else if window > positions {
             problems.push(
                 Problem::error(path, "a prompt is longer than the model's context")
                     .with_value(window)
@@ -55,15 +63,6 @@ pub fn check_inputs(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec,
 
 fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, problems: &mut Vec<Problem>) {
     let Some(table) = &inputs.table else { return };
-    let in_force = scenario.quality.source == QualitySourceName::Table
-        || scenario
-            .controller
-            .tables()
-            .iter()
-            .any(|table| matches!(table.kind, ControllerKind::Greedy | ControllerKind::Oracle));
-    if !in_force {
-        return;
-    }
     if let Some(missing) = (network.split.min..=network.split.max).find(|&split| !table.knows(split)) {
         let (first, last) = table.splits();
         problems.push(
@@ -85,6 +84,44 @@ fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, prob
             )
             .with_hint("set reward.kind = \"relative-gain\", and no controller \"oracle\""),
         );
+    }
+    let differs = |path: String, what: &str, profiled: &str, found: &str| {
+        Problem::warning(path, format!("the quality table was profiled with {what} {profiled}, not {found}"))
+            .with_hint("its perplexity is that of the profile")
+    };
+    let model = inputs.model.content_hash();
+    if let Some(profiled) = table.made_with("model").filter(|profiled| *profiled != model) {
+        problems.push(differs("quality.table".into(), "the model", &profiled[..profiled.len().min(12)], &model[..12]));
+    }
+    let tokens = table.made_with("prompt_tokens").and_then(|tokens| tokens.parse::<u32>().ok());
+    for (index, group) in network.groups.iter().enumerate() {
+        let (least, most) = prompt_bounds(&group.workload);
+        if let Some(profiled) = tokens.filter(|&tokens| (least, most) != (tokens, tokens)) {
+            let found = if least == most { least.to_string() } else { format!("{least} to {most}") };
+            let path = format!("ue[{index}].workload.prompt_tokens");
+            problems.push(differs(path, "prompts of", &format!("{profiled} tokens"), &found));
+        }
+        let payload = network.uplinks[group.channel].payload(PayloadKind::Tensor {
+            values: tensor_values(network, most),
+            bits_per_value: network.channels[group.channel].encoding.bits_per_value() as u32,
+        });
+        let profiled = |column| table.made_with(column).and_then(|value: &str| value.parse::<f64>().ok());
+        let channel = &network.channels[group.channel];
+        let turns = channel.doppler_hz * payload.airtime.as_secs_f64();
+        if let (Some(doppler_hz), Some(airtime_s)) = (profiled("doppler_hz"), profiled("airtime_s"))
+            && channel.fading != FadingKind::None
+            && (turns / (doppler_hz * airtime_s) - 1.0).abs() > 0.1
+        {
+            let path = format!("{}.doppler_hz", scenario.channel.path("channel", group.channel));
+            let (was, is) = (format!("{:.3}", doppler_hz * airtime_s), format!("{turns:.3}"));
+            problems.push(differs(path, "Doppler times airtime of", &was, &is));
+        }
+        let packets = table.made_with("packets").and_then(|packets| packets.parse::<u32>().ok());
+        let same_length = tokens.is_none_or(|tokens| tokens == most);
+        if let Some(profiled) = packets.filter(|&packets| same_length && packets != payload.packets) {
+            let found = payload.packets.to_string();
+            problems.push(differs("quality.table".into(), "packets:", &profiled.to_string(), &found));
+        }
     }
     for (index, channel) in scenario.channel.tables().iter().enumerate() {
         let path = scenario.channel.path("channel", index);
@@ -108,6 +145,7 @@ fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, prob
             ("reception", word(channel.reception)),
             ("loss_unit", word(channel.loss_unit)),
             ("tx_normalisation", word(channel.tx_normalisation)),
+            ("fading", word(channel.fading)),
         ] {
             if let Some(profiled) = table.made_with(key).filter(|profiled| *profiled != found) {
                 problems.push(
@@ -120,9 +158,34 @@ fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, prob
                 );
             }
         }
-        if channel.reception != Reception::Digital {
+        let analog = channel.reception != Reception::Digital;
+        let profiled_scale = table.made_with("rayleigh_scale").and_then(|scale| scale.parse::<f64>().ok());
+        if let Some(profiled) =
+            profiled_scale.filter(|&scale| analog && scale_bounds(&spec.outage) != Some((scale, scale)))
+        {
+            problems.push(
+                Problem::error(
+                    format!("{path}.rayleigh_scale"),
+                    format!(
+                        "the quality table was profiled with rayleigh_scale = {profiled}: noise meets other gains here"
+                    ),
+                )
+                .with_hint("profile this channel, or use the table's"),
+            );
+        }
+        if analog {
             problems.extend(reach("noise_std", channel.noise_std.bounds(), table.noises()));
         }
+    }
+}
+
+/// Least and largest σ_h; `None` if it follows from the two others.
+fn scale_bounds(outage: &OutageSpec) -> Option<(f64, f64)> {
+    match outage {
+        OutageSpec::ScaleAndLoss { rayleigh_scale, .. } | OutageSpec::ScaleAndThreshold { rayleigh_scale, .. } => {
+            Some(rayleigh_scale.bounds())
+        }
+        OutageSpec::ThresholdAndLoss { .. } => None,
     }
 }
 
@@ -144,25 +207,58 @@ fn loss_bounds(outage: &OutageSpec) -> (f64, f64) {
     }
 }
 
+/// Least and largest number of prompt tokens that a workload asks for.
+fn prompt_bounds(workload: &Workload) -> (u32, u32) {
+    match (&workload.arrivals, workload.prompt_tokens) {
+        (Arrivals::Trace(trace), _) => {
+            let lengths = || trace.iter().map(|row| row.prompt_tokens);
+            (lengths().min().unwrap_or(0), lengths().max().unwrap_or(0))
+        }
+        (_, PromptTokens::Constant(tokens)) => (tokens, tokens),
+        (_, PromptTokens::Drawn { min, max }) => (min, max),
+    }
+}
+
 /// A fade that outlasts a transmission loses all of it or nothing.
 fn check_fades(scenario: &Scenario, network: &NetworkSpec, index: usize, problems: &mut Vec<Problem>) {
     let channel = &network.channels[index];
-    if channel.fading == FadingKind::None || channel.loss_unit == LossUnit::ElementIid || network.uplinks[index].ideal {
+    if channel.fading == FadingKind::None || channel.loss_unit == LossUnit::ElementIid {
         return;
     }
     // ρ = h_th/(√2·σ_h), and P = 1 - exp(-ρ²).
     let rho = (-(-loss_bounds(&channel.outage).1).ln_1p()).sqrt();
     let fade_s = average_fade_duration(channel.doppler_hz, rho);
     for group in network.groups.iter().filter(|group| group.channel == index) {
-        let tokens = match group.workload.prompt_tokens {
-            PromptTokens::Constant(tokens) => tokens,
-            PromptTokens::Drawn { max, .. } => max,
-        };
+        let (_, tokens) = prompt_bounds(&group.workload);
         let payload = network.uplinks[index].payload(PayloadKind::Tensor {
             values: tensor_values(network, tokens),
             bits_per_value: channel.encoding.bits_per_value() as u32,
         });
         let airtime_s = payload.airtime.as_secs_f64();
+        if payload.packets > MOST_PACKETS {
+            problems.push(
+                Problem::error("radio", format!("a request of group {} takes {} packets", group.name, payload.packets))
+                    .with_allowed(format!("at most {MOST_PACKETS}"))
+                    .with_hint("send larger packets: radio.packet_bytes, or radio.packet_values on an analog uplink"),
+            );
+            return;
+        }
+        let packet_s = airtime_s / f64::from(payload.packets);
+        if fade_s > 0.0 && fade_s < packet_s {
+            let message = format!(
+                "a mean fade lasts {:.3} ms, less than the {:.3} ms of a packet of group {}: a packet meets the gain of its \
+                 midpoint alone, so fades between midpoints are not seen",
+                fade_s * 1e3,
+                packet_s * 1e3,
+                group.name
+            );
+            let path = scenario.channel.path("channel", index);
+            problems.push(
+                Problem::warning(format!("{path}.doppler_hz"), message)
+                    .with_hint("send smaller packets, or lower doppler_hz"),
+            );
+            return;
+        }
         if fade_s > airtime_s {
             let fade = if fade_s < 10.0 { format!("{:.1} ms", fade_s * 1e3) } else { "more than 10 s".to_owned() };
             let message = format!(

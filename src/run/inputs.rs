@@ -37,7 +37,7 @@ type CorpusKey = (String, String, bool);
 pub struct Library {
     models: BTreeMap<String, Arc<LoadedModel>>,
     corpora: BTreeMap<CorpusKey, Arc<Corpus>>,
-    tables: BTreeMap<String, Arc<QualityTable>>,
+    tables: BTreeMap<PathBuf, Arc<QualityTable>>,
     traces: BTreeMap<PathBuf, (Arc<[TraceArrival]>, String)>,
 }
 
@@ -80,6 +80,7 @@ impl Library {
             .quality
             .table
             .as_deref()
+            .filter(|_| scenario.reads_table())
             .and_then(|source| keep(&mut problems, loaded, ("quality.table", source), self.table(loaded, source)));
         if let Some(table) = &table {
             hashes.insert("quality.table".to_owned(), table.content_hash().to_owned());
@@ -126,28 +127,29 @@ impl Library {
     }
 
     fn model(&mut self, loaded: &LoadedScenario, source: &str) -> Result<Arc<LoadedModel>, String> {
-        if let Some(model) = self.models.get(source) {
+        let name = if source == BUILTIN { source.to_owned() } else { loaded.resolve(source).display().to_string() };
+        if let Some(model) = self.models.get(&name) {
             return Ok(model.clone());
         }
-        let name = if source == BUILTIN { source.to_owned() } else { loaded.resolve(source).display().to_string() };
         let model = Arc::new(LoadedModel::open(&name).map_err(|error| error.to_string())?);
-        self.models.insert(source.to_owned(), model.clone());
+        self.models.insert(name, model.clone());
         Ok(model)
     }
 
     fn corpus(&mut self, loaded: &LoadedScenario, model: &LoadedModel) -> Result<Arc<Corpus>, String> {
         let table = &loaded.scenario.model;
         let by_sentence = table.window == WindowKind::Sentence;
-        let key = (table.source.clone(), table.corpus.clone(), by_sentence);
-        if let Some(corpus) = self.corpora.get(&key) {
-            return Ok(corpus.clone());
-        }
         let cut = if by_sentence { Segmentation::Sentence } else { Segmentation::Tokens };
         let file = if table.corpus == BUILTIN {
             table.corpus.clone()
         } else {
             loaded.resolve(&table.corpus).display().to_string()
         };
+        // Token ids are those of one tokenizer.
+        let key = (model.tokenizer.content_hash().to_owned(), file.clone(), by_sentence);
+        if let Some(corpus) = self.corpora.get(&key) {
+            return Ok(corpus.clone());
+        }
         let corpus = Corpus::open(&file, &model.tokenizer, model.decoder.config().vocab, cut);
         let corpus = Arc::new(corpus.map_err(|error| error.to_string())?);
         self.corpora.insert(key, corpus.clone());
@@ -155,12 +157,12 @@ impl Library {
     }
 
     fn table(&mut self, loaded: &LoadedScenario, source: &str) -> Result<Arc<QualityTable>, String> {
-        if let Some(table) = self.tables.get(source) {
+        let path = if source == BUILTIN_TABLE { PathBuf::new() } else { loaded.resolve(source) };
+        if let Some(table) = self.tables.get(&path) {
             return Ok(table.clone());
         }
-        let path = if source == BUILTIN_TABLE { PathBuf::new() } else { loaded.resolve(source) };
         let table = Arc::new(QualityTable::open(source, &path).map_err(|error| error.to_string())?);
-        self.tables.insert(source.to_owned(), table.clone());
+        self.tables.insert(path, table.clone());
         Ok(table)
     }
 

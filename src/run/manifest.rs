@@ -54,6 +54,8 @@ pub struct Manifest {
     pub inputs: BTreeMap<String, String>,
     /// The resolved scenario.
     pub scenario: Value,
+    /// The numbers behind the names of devices and of the cost geometry.
+    pub resolved: Value,
     /// The files of the run.
     pub files: Vec<FileSeal>,
     #[serde(skip)]
@@ -83,6 +85,7 @@ impl Manifest {
             counts: BTreeMap::new(),
             inputs: BTreeMap::new(),
             scenario,
+            resolved: Value::Null,
             files: Vec::new(),
             clock: stopwatch(),
         }

@@ -6,12 +6,13 @@
 //! the uplink: packets meet the fading at their midpoints, as in a simulation.
 //! Windows, fading and noise are the same at every point (common random numbers).
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::channel::{Fading, LossUnit, NoiseKey, Packets, Parameter, gain_threshold_for};
+use crate::channel::{Fading, FadingKind, LossUnit, NoiseKey, Packets, Parameter, gain_threshold_for};
 use crate::control::{clean_nll, evaluate};
 use crate::kernel::{Purpose, Streams};
 use crate::llm::{Corpus, Nll};
@@ -88,8 +89,8 @@ record! {
         ppl_clean: Option<f64>,
         /// (PPL_0 - PPL)/PPL_0 of the two.
         relative_ppl_gain: Option<f64>,
-        /// Standard error of ln PPL over evaluations.
-        ln_ppl_error: Option<f64>,
+        /// Standard error of ln(PPL/PPL_0), paired by window.
+        ln_ppl_ratio_error: Option<f64>,
         /// Evaluations in which something arrived.
         evaluations: u32,
         /// Evaluations in which nothing arrived.
@@ -102,6 +103,20 @@ record! {
         tx_normalisation: &'a str,
         /// Vocabulary of the model.
         vocabulary: u32,
+        /// `channel.fading` of the profile.
+        fading: &'a str,
+        /// σ_h of the profile.
+        rayleigh_scale: f64,
+        /// Tokens of a window, as asked for.
+        prompt_tokens: u32,
+        /// Packets per window of that length.
+        packets: u32,
+        /// `channel.doppler_hz` of the profile.
+        doppler_hz: f64,
+        /// Airtime of a window \[s\].
+        airtime_s: f64,
+        /// Content hash of the model.
+        model: &'a str,
     }
 }
 
@@ -160,8 +175,8 @@ impl ProfileGrid {
         if let Some(loss) = self.losses.iter().find(|loss| !(0.0..1.0).contains(*loss)) {
             return grid(format!("--losses: {loss} is no loss probability; allowed: 0 to below 1"));
         }
-        if let Some(noise) = self.noises.iter().find(|noise| !(noise.is_finite() && **noise >= 0.0)) {
-            return grid(format!("--noises: {noise} is no standard deviation; allowed: at least 0"));
+        if let Some(noise) = self.noises.iter().find(|noise| !((0.0..=1e6).contains(*noise))) {
+            return grid(format!("--noises: {noise} is no standard deviation; allowed: 0 to 1e6"));
         }
         let doubled = |values: &[f64]| {
             let mut sorted = values.to_vec();
@@ -173,6 +188,14 @@ impl ProfileGrid {
         if splits.windows(2).any(|pair| pair[0] == pair[1]) || doubled(&self.losses) || doubled(&self.noises) {
             return grid("a value stands twice in --splits, --losses or --noises".into());
         }
+        let channel = &assembly.network.channels[0];
+        let still = channel.fading == FadingKind::None && channel.loss_unit != LossUnit::ElementIid;
+        if let Some(loss) = self.losses.iter().find(|loss| still && **loss > 0.0) {
+            return grid(format!(
+                "--losses: {loss} can't happen: without fading the gain is constant and no packet is lost; \
+                 allowed: 0, or loss_unit = \"element-iid\""
+            ));
+        }
         if self.evaluations() == 0 {
             return grid("the grid is empty: give at least one split, loss, noise, window and draw".into());
         }
@@ -181,7 +204,8 @@ impl ProfileGrid {
 }
 
 /// Makes the profile of an assembled scenario's first channel and writes
-/// `records.csv` and `table.csv` into `folder`.
+/// `records.csv`, `table.csv` and `manifest.json` (with the `command` that makes it
+/// again) into `folder`.
 ///
 /// # Errors
 /// [`ProfileError`]; records written so far stay in `.partial`.
@@ -191,6 +215,7 @@ pub fn profile(
     seed: u64,
     pool: &rayon::ThreadPool,
     folder: &Path,
+    command: &str,
     watch: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<[FileSeal; 2], ProfileError> {
     grid.check(assembly)?;
@@ -208,9 +233,10 @@ pub fn profile(
         let message = format!("--windows: the corpus has {count} windows of {} tokens only", grid.tokens);
         return Err(ProfileError::Grid(message));
     }
-    let streams = Streams::new(seed, 0);
+    // No replication of a run has these draws: a table must not know the run that reads it.
+    let streams = Streams::new(seed, u32::MAX);
     let rayleigh_scale = constant_scale(assembly)?;
-    let made_with = MadeWith::of(assembly);
+    let made_with = MadeWith::of(assembly, rayleigh_scale, grid.tokens);
     // Spread over the corpus: its registers differ.
     let windows: Vec<u32> =
         (0..grid.windows).map(|i| (u64::from(i) * u64::from(count) / u64::from(grid.windows)) as u32).collect();
@@ -224,9 +250,8 @@ pub fn profile(
     let partial = folder.join(PARTIAL);
     let in_partial = |source| RecordError { path: partial.clone(), source };
     std::fs::create_dir_all(&partial).map_err(in_partial)?;
-    let command = format!("splitwave profile, seed {seed}, {grid:?}");
     let scenario = serde_json::to_value(&assembly.scenario).unwrap_or_default();
-    let mut manifest = Manifest::start(scenario, String::new(), seed, 0, command);
+    let mut manifest = Manifest::start(scenario, String::new(), seed, 0, command.to_owned());
     manifest.inputs.clone_from(&assembly.inputs.hashes);
     manifest.threads = pool.current_num_threads();
     manifest.counts.insert("evaluations".to_owned(), grid.evaluations());
@@ -267,7 +292,14 @@ pub fn profile(
                         return Err(ProfileError::Interrupted { done, all: grid.evaluations() });
                     }
                 }
-                table.push(&summarise(&rows, &made_with))?;
+                let point = summarise(&rows, &made_with);
+                if point.ppl.is_none() {
+                    return Err(ProfileError::Grid(format!(
+                        "nothing arrived in any evaluation of split {split}, loss {loss}, noise {noise}: \
+                         ask for more --windows or --draws, or a smaller loss"
+                    )));
+                }
+                table.push(&point)?;
             }
         }
     }
@@ -383,16 +415,31 @@ struct MadeWith {
     loss_unit: String,
     tx_normalisation: String,
     vocabulary: u32,
+    fading: String,
+    rayleigh_scale: f64,
+    prompt_tokens: u32,
+    doppler_hz: f64,
+    airtime_s: f64,
+    model: String,
 }
 
 impl MadeWith {
-    fn of(assembly: &Assembly) -> Self {
-        let channel = &assembly.network.channels[0];
+    fn of(assembly: &Assembly, rayleigh_scale: f64, prompt_tokens: u32) -> Self {
+        let (network, channel) = (&assembly.network, &assembly.network.channels[0]);
+        let values = tensor_values(network, prompt_tokens);
+        let bits_per_value = channel.encoding.bits_per_value() as u32;
+        let airtime = network.uplinks[0].payload(PayloadKind::Tensor { values, bits_per_value }).airtime;
         Self {
             reception: word(channel.reception),
             loss_unit: word(channel.loss_unit),
             tx_normalisation: word(channel.tx_normalisation),
             vocabulary: assembly.inputs.model.decoder.config().vocab as u32,
+            fading: word(channel.fading),
+            rayleigh_scale,
+            prompt_tokens,
+            doppler_hz: channel.doppler_hz,
+            airtime_s: airtime.as_secs_f64(),
+            model: assembly.inputs.model.content_hash().to_owned(),
         }
     }
 }
@@ -403,11 +450,20 @@ fn summarise<'a>(rows: &[ProfileRecord], made_with: &'a MadeWith) -> ProfilePoin
     let tokens: f64 = arrived.iter().filter_map(|row| row.tokens_scored).map(f64::from).sum();
     let nll: f64 = arrived.iter().filter_map(|row| row.nll_sum).sum();
     let clean: f64 = arrived.iter().filter_map(|row| Some(row.ppl_clean?.ln() * f64::from(row.tokens_scored?))).sum();
-    let count = arrived.len() as f64;
     let mean = nll / tokens;
-    // Delta method for a ratio of sums: residuals of the windows' NLL against their lengths.
-    let spread: f64 =
-        arrived.iter().filter_map(|row| Some((row.nll_sum? - mean * f64::from(row.tokens_scored?)).powi(2))).sum();
+    // Delta method for a ratio of sums: residuals of the windows' NLL, less the clean
+    // one's, against their lengths.
+    let excess = mean - clean / tokens;
+    let mut by_window: BTreeMap<u32, f64> = BTreeMap::new();
+    for row in &arrived {
+        if let (Some(nll), Some(tokens), Some(ppl_clean)) = (row.nll_sum, row.tokens_scored, row.ppl_clean) {
+            let tokens = f64::from(tokens);
+            // Draws of one window are not independent.
+            *by_window.entry(row.window).or_default() += nll - tokens * ppl_clean.ln() - excess * tokens;
+        }
+    }
+    let count = by_window.len() as f64;
+    let spread: f64 = by_window.values().map(|residual| residual * residual).sum();
     let known = |value: f64| value.is_finite().then_some(value);
     let (ppl, ppl_clean) = (known(mean.exp()), known((clean / tokens).exp()));
     let first = &rows[0];
@@ -418,12 +474,19 @@ fn summarise<'a>(rows: &[ProfileRecord], made_with: &'a MadeWith) -> ProfilePoin
         ppl,
         ppl_clean,
         relative_ppl_gain: ppl.zip(ppl_clean).map(|(ppl, clean)| (clean - ppl) / clean),
-        ln_ppl_error: known((spread * count / (count - 1.0)).sqrt() / tokens),
+        ln_ppl_ratio_error: known((spread * count / (count - 1.0)).sqrt() / tokens),
         evaluations: arrived.len() as u32,
         outages: (rows.len() - arrived.len()) as u32,
         reception: &made_with.reception,
         loss_unit: &made_with.loss_unit,
         tx_normalisation: &made_with.tx_normalisation,
         vocabulary: made_with.vocabulary,
+        fading: &made_with.fading,
+        rayleigh_scale: made_with.rayleigh_scale,
+        prompt_tokens: made_with.prompt_tokens,
+        packets: first.packets_sent,
+        doppler_hz: made_with.doppler_hz,
+        airtime_s: made_with.airtime_s,
+        model: &made_with.model,
     }
 }

@@ -119,6 +119,11 @@ impl Job {
         {
             model.shift_remove("corpus");
         }
+        if self.assembly.inputs.table.is_none()
+            && let Some(quality) = scenario.get_mut("quality").and_then(serde_json::Value::as_object_mut)
+        {
+            quality.shift_remove("table");
+        }
         RunIdentity {
             scenario: &scenario,
             defaults: &crate::scenario::defaults(),
@@ -166,6 +171,7 @@ impl Job {
         let mut manifest = Manifest::start(self.resolved(), run_id, self.seed, self.replication, self.command.clone());
         manifest.threads = options.threads;
         manifest.inputs.clone_from(&assembly.inputs.hashes);
+        manifest.resolved = assembly.resolved_names();
 
         let groups: Vec<(String, u32)> = network.groups.iter().map(|group| (group.name.clone(), group.count)).collect();
         let summary = Summary::new(&groups, network.warmup, network.duration.saturating_sub(network.warmup));
@@ -190,6 +196,7 @@ impl Job {
             Ok(totals) => totals,
             Err(SimulationError::Interrupted { now }) => {
                 // Rows so far stay, whole; the folder says that it is no finished run.
+                recorder.summary_mut().set_window(now.saturating_sub(network.warmup));
                 let written = recorder.finish(&Utilisation::default());
                 let partial = attempt.interrupt("interrupted by a signal", now, &self.command)?;
                 written?;
@@ -198,7 +205,6 @@ impl Job {
             Err(SimulationError::Record(error)) => return Err(RunError::Record(error)),
             Err(error) => return Err(RunError::Simulation(error)),
         };
-        recorder.summary_mut().set_window(totals.arrivals_end.saturating_sub(network.warmup));
         let utilisation = Utilisation { uplink: totals.uplink_utilisation, edge: totals.edge_utilisation };
         let seals = recorder.finish(&utilisation)?.seals;
         for (key, count) in [

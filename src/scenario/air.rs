@@ -57,13 +57,13 @@ pub struct ChannelTable {
     pub concealment: Concealment,
     /// Digital only: how values are encoded. Default: "f16".
     pub encoding: Option<Encoding>,
-    /// Maximum Doppler shift \[Hz\]: how fast the gain varies.
+    /// Maximum Doppler shift \[Hz\]: how fast the gain varies. At 0 each UE keeps one gain for the whole run.
     #[schemars(range(min = 0.0, max = 1e6))]
     pub doppler_hz: f64,
     /// How the gain varies.
     pub fading: FadingKind,
-    /// Sinusoids of the fading.
-    #[schemars(range(min = 1, max = 1024))]
+    /// Sinusoids N of the fading. A sum of few is not quite Gaussian: at N = 32 about 1.5 % fewer packets are lost than `loss_probability` says, at 64 and more below 1 %, at the price of time.
+    #[schemars(range(min = 8, max = 1024))]
     pub sinusoids: u32,
 }
 

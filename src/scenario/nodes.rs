@@ -198,7 +198,7 @@ pub struct DeviceTable {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1e6))]
     pub overhead_ms: f64,
-    /// Power while computing \[W\].
+    /// Power while computing \[W\]. Counts for UEs; the edge's energy is not recorded.
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     pub power_w: f64,

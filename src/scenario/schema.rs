@@ -77,6 +77,14 @@ pub struct Scenario {
     pub output: OutputTable,
 }
 
+impl Scenario {
+    /// Whether anything reads `quality.table`.
+    pub fn reads_table(&self) -> bool {
+        let yardstick = |table: &ControllerTable| matches!(table.kind, ControllerKind::Greedy | ControllerKind::Oracle);
+        self.quality.source == QualitySourceName::Table || self.controller.tables().iter().any(yardstick)
+    }
+}
+
 fn one() -> u64 {
     1
 }
@@ -229,7 +237,7 @@ pub enum ControllerKind {
     Random,
     /// The action with the largest expected reward of this step, by the quality table.
     Greedy,
-    /// Towards the split that minimises `PPL + λ·C_UE(p)/C_UE(L)` (eq. 7), by the quality table.
+    /// Towards the split that minimises `PPL + λ·C_UE(p)/C_UE(L)` (eq. 7), by the quality table. With `action = "relative"` it walks there, and may earn less than "greedy" on the way: no upper bound.
     Oracle,
 }
 

@@ -9,7 +9,7 @@ use crate::scenario::air::{ChannelTable, RadioTable};
 use crate::scenario::nodes::{DisciplineName, EdgeTable};
 use crate::scenario::problem::Problem;
 use crate::scenario::schema::{
-    ActionKind, ControllerKind, ControllerTable, QualitySourceName, RewardKind, RewardTable, Scenario,
+    ActionKind, ControllerKind, ControllerTable, RewardKind, RewardTable, Scenario, ServiceModeName,
 };
 
 /// A warning for every key that was set and plays no part.
@@ -51,10 +51,10 @@ pub fn unused(scenario: &Scenario) -> Vec<Problem> {
         idle(format!("{path}.moves"), moves, "action is \"direct\"");
         idle(format!("{path}.observe"), table.observe.is_some(), "this controller doesn't learn");
     }
-    let reads_table = scenario.quality.source == QualitySourceName::Table
-        || controllers.iter().any(|table| matches!(table.kind, ControllerKind::Greedy | ControllerKind::Oracle));
     let because = "quality.source is not \"table\", and no controller is \"greedy\" or \"oracle\"";
-    idle("quality.table".into(), scenario.quality.table.is_some() && !reads_table, because);
+    idle("quality.table".into(), scenario.quality.table.is_some() && !scenario.reads_table(), because);
+    let steps = scenario.stop.env_steps.is_some() && scenario.service.mode != ServiceModeName::Split;
+    idle("stop.env_steps".into(), steps, "only mode \"split\" has decisions");
     let (edge, default) = (&scenario.edge, EdgeTable::default());
     let batch = edge.discipline == DisciplineName::Batch;
     idle("edge.max_batch".into(), !batch && edge.max_batch != default.max_batch, "the edge serves no batches");

@@ -22,6 +22,14 @@ pub fn validate(scenario: &Scenario) -> Vec<Problem> {
                 .with_allowed(format!("0 to below duration_s = {}", scenario.duration_s)),
         );
     }
+    let interval = scenario.output.sample_interval_s;
+    if interval > 0.0 && interval < 1e-6 {
+        problems.push(
+            Problem::error("output.sample_interval_s", "samples closer than a microsecond")
+                .with_value(interval)
+                .with_allowed("0 for no samples, or at least 1e-6"),
+        );
+    }
     check_split(&mut problems, scenario);
     check_controllers(&mut problems, scenario);
     check_named(&mut problems, "channel", scenario.channel.tables().iter().map(|table| table.name.as_deref()));
@@ -202,7 +210,7 @@ fn check_varying(
 fn check_channel(problems: &mut Vec<Problem>, path: &str, channel: &ChannelTable) {
     let key = |name: &str| format!("{path}.{name}");
     let digital = channel.reception == Reception::Digital;
-    check_varying(problems, &key("noise_std"), &channel.noise_std, "at least 0", |x| x >= 0.0);
+    check_varying(problems, &key("noise_std"), &channel.noise_std, "0 to 1e6", |x| (0.0..=1e6).contains(&x));
     if let Some(loss) = &channel.loss_probability {
         check_varying(problems, &key("loss_probability"), loss, "0 to below 1", |x| (0.0..1.0).contains(&x));
     }

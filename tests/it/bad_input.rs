@@ -104,8 +104,8 @@ mistakes! {
         ["nowhere.txt: cannot be read", "a text file in UTF-8", "s.toml:3:10", "a path counts from"]
     missing_geometry: "[model]\ncost_as = \"lama\"" =>
         ["\"lama\" is neither \"self\", nor a named geometry (llama-2-7b, ", "s.toml:3:11"]
-    missing_table: "[quality]\ntable = \"nowhere.csv\"" =>
-        ["nowhere.csv", "s.toml:3:9", "a path counts from"]
+    missing_table: "[quality]\nsource = \"table\"\ntable = \"nowhere.csv\"" =>
+        ["nowhere.csv", "s.toml:4:9", "a path counts from"]
     many_problems:
         "seed = -1\n[channel]\nnoise_sdt = 0.3\n[radio]\nbandwidth_mhz = 0\n[chanel]\n[edge]\ndevice = 3" =>
         ["`seed` is out of range", "s.toml:2:8", "unknown key `noise_sdt`", "s.toml:4:1",

@@ -90,7 +90,11 @@ fn tables_go_to_standard_output_and_progress_to_standard_error() {
 
     let valid = place.splitwave(&["validate", "s.toml"]);
     assert_eq!((valid.code, valid.err.as_str()), (Some(0), ""));
-    assert!(valid.out.starts_with("s.toml: valid: scenario small; UEs: 3, groups: 1, simulated s: 20"), "{}", valid.out);
+    assert!(
+        valid.out.starts_with("s.toml: valid: scenario small; UEs: 3, groups: 1, simulated s: 20"),
+        "{}",
+        valid.out
+    );
 }
 
 #[test]
@@ -308,13 +312,23 @@ fn profile_writes_a_table_that_scenarios_read() {
     for (option, value, said) in [
         ("--splits", "17", "allowed: 1 to 16"),
         ("--losses", "1", "allowed: 0 to below 1"),
-        ("--noises", "inf", "allowed: at least 0"),
+        ("--noises", "inf", "allowed: 0 to 1e6"),
+        ("--losses", "-0.1", "allowed: 0 to below 1"),
     ] {
         place
-            .splitwave(&["profile", "s.toml", "-o", "grid", option, value])
+            .splitwave(&["profile", "s.toml", "-o", "other", option, value])
             .says(2, &["error: ", option, said, "hint: "]);
     }
-    let quiet = place.splitwave(&[&["profile", "s.toml", "-o", "grid", "--quiet"], &grid[..]].concat());
+    let made = std::fs::read(place.path("grid/table.csv")).unwrap();
+    let twice = place.splitwave(&[&["profile", "s.toml", "-o", "grid"], &grid[..]].concat());
+    twice.says(2, &["grid/table.csv: there is a profile already", "--force"]);
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(place.path("grid/manifest.json")).unwrap()).unwrap();
+    let command = manifest["command"].as_str().unwrap().replace("DIR", "again");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    ok(&place.splitwave(&words));
+    assert_eq!(std::fs::read(place.path("again/table.csv")).unwrap(), made, "{command}");
+    let quiet = place.splitwave(&[&["profile", "s.toml", "-o", "grid", "--force", "--quiet"], &grid[..]].concat());
     assert_eq!((quiet.code, quiet.out.as_str(), quiet.err.as_str()), (Some(0), "", ""));
 }
 
@@ -335,4 +349,31 @@ fn a_reader_that_leaves_early_is_no_failure() {
         assert_eq!(child.wait().unwrap().code(), Some(0), "{command:?}");
     }
     assert_eq!(place.finished("results/small").len(), 1);
+}
+
+/// Two scenarios may each have a file of that name beside them.
+#[test]
+fn files_of_one_name_are_two_files() {
+    let place = Place::new();
+    let table = |gain: &str| format!("split,loss_probability,relative_ppl_gain\n1,0,{gain}\n1,0.5,{gain}\n");
+    for (folder, gain) in [("a", "-0.1"), ("b", "-0.9")] {
+        std::fs::create_dir(place.path(folder)).unwrap();
+        place.write(&format!("{folder}/table.csv"), table(gain));
+        place.write(
+            &format!("{folder}/s.toml"),
+            format!(
+                "name = \"{folder}\"\n[split]\nmax = 1\n[quality]\nsource = \"table\"\ntable = \"table.csv\"\n\
+                 [reward]\nkind = \"relative-gain\"\n[[ue]]\nworkload = {{ rate_per_s = 1.0 }}\n"
+            ),
+        );
+    }
+    ok(&place.splitwave(&["run", "a/s.toml", "b/s.toml"]));
+    let reward = |folder: &str| {
+        let requests = records(&place.finished(&format!("results/{folder}"))[0])["requests.csv"].clone();
+        let mut reader = csv::Reader::from_reader(&requests[..]);
+        let column = reader.headers().unwrap().iter().position(|name| name == "reward").unwrap();
+        reader.records().next().unwrap().unwrap()[column].parse::<f64>().unwrap()
+    };
+    // 10 · gain + (10 - 1)/10
+    assert!((reward("a") + 0.1).abs() < 1e-9 && (reward("b") + 8.1).abs() < 1e-9);
 }

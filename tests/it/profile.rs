@@ -32,7 +32,7 @@ fn grid() -> ProfileGrid {
 
 fn make(assembly: &Assembly, threads: usize, folder: &Path) -> (Vec<u8>, Vec<u8>) {
     let pool = evaluation_pool(threads).unwrap();
-    profile(assembly, &grid(), 1, &pool, folder, &mut |_| ControlFlow::Continue(())).unwrap();
+    profile(assembly, &grid(), 1, &pool, folder, "", &mut |_| ControlFlow::Continue(())).unwrap();
     (std::fs::read(folder.join("records.csv")).unwrap(), std::fs::read(folder.join("table.csv")).unwrap())
 }
 
@@ -87,7 +87,7 @@ fn grids_that_do_not_fit_are_refused() {
     let refused = |change: fn(&mut ProfileGrid)| {
         let mut grid = grid();
         change(&mut grid);
-        match profile(&assembly, &grid, 1, &pool, folder.path(), &mut |_| ControlFlow::Continue(())) {
+        match profile(&assembly, &grid, 1, &pool, folder.path(), "", &mut |_| ControlFlow::Continue(())) {
             Err(ProfileError::Grid(message)) => message,
             other => panic!("{other:?}"),
         }
@@ -105,7 +105,7 @@ fn an_interrupted_profile_keeps_its_records() {
     let folder = tempfile::tempdir().unwrap();
     let pool = evaluation_pool(1).unwrap();
     let mut calls = 0;
-    let stopped = profile(&assembly(CHANNEL), &grid(), 1, &pool, folder.path(), &mut |_| {
+    let stopped = profile(&assembly(CHANNEL), &grid(), 1, &pool, folder.path(), "", &mut |_| {
         calls += 1;
         if calls == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });

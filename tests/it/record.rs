@@ -355,8 +355,23 @@ fn a_busy_ue_is_busy_all_the_time_and_not_more() {
     empty.add(&completed(0, 0, ms(3_000), ms(5)));
     let row = &empty.aggregates(&Utilisation::default())[1];
     assert_eq!((row.throughput_rps, row.goodput_rps, row.ue_utilisation), (None, None, None));
-    empty.set_window(ms(500));
-    assert_eq!(empty.aggregates(&Utilisation::default())[1].throughput_rps, Some(2.0));
+}
+
+#[test]
+fn a_stop_rule_shortens_the_window() {
+    let mut summary = Summary::new(&[("phone".to_owned(), 1)], ms(2_000), ms(8_000));
+    let busy = |id, arrival, time| RequestRow {
+        ue_wait_s: Some(ms(0)),
+        ue_compute_s: Some(ms(time)),
+        ..completed(id, 0, ms(arrival), ms(time))
+    };
+    summary.add(&busy(0, 1_900, 200)); // from before the warm-up, done at 2.1 s
+    summary.add(&busy(1, 3_000, 300));
+    summary.arrivals_ended(ms(4_000));
+    summary.add(&busy(2, 3_800, 900)); // 0.2 s of it inside, done at 4.7 s
+    let row = &summary.aggregates(&Utilisation::default())[1];
+    assert_eq!((row.arrivals, row.completed, row.throughput_rps, row.goodput_rps), (2, 2, Some(1.0), Some(1.0)));
+    assert_eq!(row.ue_utilisation, Some(0.3));
 }
 
 #[test]
