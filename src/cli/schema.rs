@@ -1,9 +1,13 @@
 //! `splitwave schema`
 
+use std::fmt::Write as _;
+
 use crate::cli::failure::Failure;
 use crate::cli::print;
+use crate::llm::Geometry;
 use crate::record::{column_reference, column_section};
 use crate::run::profile::{ProfilePoint, ProfileRecord};
+use crate::scenario::devices::presets;
 use crate::scenario::{json_schema, scenario_reference_markdown};
 
 #[derive(clap::Args, Debug)]
@@ -27,10 +31,55 @@ pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
         "# The scenario file\n\nGenerated from the schema by `splitwave schema --markdown > docs/scenario.md`; do not edit.\n\n"
             .to_owned()
             + &scenario_reference_markdown(&json_schema())
+            + &names()
     } else {
         serde_json::to_string_pretty(&json_schema())
             .map_err(|error| Failure::failed(&error.to_string(), "please report this"))?
             + "\n"
     };
     print(&text)
+}
+
+/// What the names of devices and geometries stand for, in Markdown.
+fn names() -> String {
+    let mut page = String::from(
+        "\n## Devices\n\nNames for `ue.device` and `edge.device`; a `[[device]]` table adds others.\n\n\
+         | name | TFLOP/s × efficiency | GB/s × efficiency | bytes per parameter | overhead ms | W | where from |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for device in presets() {
+        let _ = writeln!(
+            page,
+            "| `{}` | {} × {} | {} × {} | {} | {} | {} | {} |",
+            device.name,
+            device.peak_tflops,
+            device.compute_efficiency,
+            device.memory_gb_s,
+            device.memory_efficiency,
+            device.bytes_per_parameter,
+            device.overhead_ms,
+            device.power_w,
+            device.reference
+        );
+    }
+    page.push_str(
+        "\n## Geometries\n\nNames for `model.cost_as`.\n\n\
+         | name | layers | d | heads | key/value heads | head width | feed-forward | vocabulary |\n\
+         |---|---|---|---|---|---|---|---|\n",
+    );
+    for geometry in Geometry::names().filter_map(Geometry::named) {
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {} | {} | {} | {} | {} |",
+            geometry.name,
+            geometry.layers,
+            geometry.d_model,
+            geometry.heads,
+            geometry.kv_heads,
+            geometry.head_dim,
+            geometry.d_ff,
+            geometry.vocab
+        );
+    }
+    page
 }
