@@ -7,9 +7,10 @@ use crate::channel::{
 };
 use crate::llm::CostModel;
 use crate::network::compute::Processor;
+use crate::network::costs::tensor_values;
 use crate::network::ports::{Conditions, ServiceMode};
 use crate::network::workload::Workload;
-use crate::radio::UplinkSpec;
+use crate::radio::{Payload, PayloadKind, UplinkSpec};
 use crate::units::SimTime;
 
 /// Parameters of a statistical channel.
@@ -213,6 +214,16 @@ pub struct DownlinkSpec {
     pub latency_s: f64,
     /// Rate of a UE's result \[bit/s\].
     pub rate_bps: f64,
+}
+
+impl NetworkSpec {
+    /// The tensor of a prompt of `tokens` tokens on a channel's uplink.
+    pub fn tensor_payload(&self, channel: usize, tokens: u32) -> Payload {
+        self.uplinks[channel].payload(PayloadKind::Tensor {
+            values: tensor_values(self, tokens),
+            bits_per_value: self.channels[channel].encoding.bits_per_value() as u32,
+        })
+    }
 }
 
 /// The network.

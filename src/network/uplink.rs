@@ -2,7 +2,7 @@
 //! its own midpoint in time.
 
 use crate::channel::{Fading, LossUnit, NoiseKey};
-use crate::network::costs::{prompt_bits, tensor_values};
+use crate::network::costs::prompt_bits;
 use crate::network::event::Event;
 use crate::network::ports::{Crossing, ServiceMode};
 use crate::network::request::{Phase, RequestId, UPLINK_AIR, UPLINK_WAIT, UplinkLog};
@@ -16,14 +16,15 @@ impl Simulation<'_> {
     pub(super) fn send(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let Some(request) = self.world.requests.get(id) else { return Ok(()) };
         let group = &self.spec.groups[self.world.ues[request.ue as usize].group as usize];
-        let kind = match self.spec.mode {
-            ServiceMode::EdgeOnly => PayloadKind::Data { bits: prompt_bits(self.spec, request.prompt_tokens) },
-            ServiceMode::Split | ServiceMode::DeviceOnly => PayloadKind::Tensor {
-                values: tensor_values(self.spec, request.prompt_tokens),
-                bits_per_value: self.spec.channels[group.channel].encoding.bits_per_value() as u32,
-            },
+        let payload = match self.spec.mode {
+            ServiceMode::EdgeOnly => {
+                let bits = prompt_bits(self.spec, request.prompt_tokens);
+                self.spec.uplinks[group.channel].payload(PayloadKind::Data { bits })
+            }
+            ServiceMode::Split | ServiceMode::DeviceOnly => {
+                self.spec.tensor_payload(group.channel, request.prompt_tokens)
+            }
         };
-        let payload = self.spec.uplinks[group.channel].payload(kind);
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         request.uplink = Some(UplinkLog {
             bits: payload.bits.map(|_| 0),

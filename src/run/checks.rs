@@ -2,11 +2,9 @@
 //! that don't reach, traces that come too late, fades that outlast a request.
 
 use crate::channel::{FadingKind, LossUnit, Reception, average_fade_duration, outage_probability};
-use crate::network::costs::tensor_values;
 use crate::network::ports::ServiceMode;
 use crate::network::spec::{NetworkSpec, OutageSpec};
 use crate::network::workload::{Arrivals, PromptTokens, Workload};
-use crate::radio::PayloadKind;
 use crate::run::inputs::Inputs;
 use crate::scenario::Problem;
 use crate::scenario::schema::{ControllerKind, RewardKind, Scenario};
@@ -55,6 +53,18 @@ pub fn check_inputs(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec,
     }
     check_table(scenario, inputs, network, problems);
     if network.mode == ServiceMode::Split {
+        for group in &network.groups {
+            let packets = network.tensor_payload(group.channel, prompt_bounds(&group.workload).1).packets;
+            if packets > MOST_PACKETS {
+                problems.push(
+                    Problem::error("radio", format!("a request of group {} takes {packets} packets", group.name))
+                        .with_allowed(format!("at most {MOST_PACKETS}"))
+                        .with_hint(
+                            "send larger packets: radio.packet_bytes, or radio.packet_values on an analog uplink",
+                        ),
+                );
+            }
+        }
         for index in 0..network.channels.len() {
             check_fades(scenario, network, index, problems);
         }
@@ -91,9 +101,13 @@ fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, prob
     };
     let model = inputs.model.content_hash();
     if let Some(profiled) = table.made_with("model").filter(|profiled| *profiled != model) {
-        problems.push(differs("quality.table".into(), "the model", &profiled[..profiled.len().min(12)], &model[..12]));
+        // A table's cells are anybody's text: cut by characters.
+        let short = |hash: &str| hash.chars().take(12).collect::<String>();
+        problems.push(differs("quality.table".into(), "the model", &short(profiled), &short(model)));
     }
-    let tokens = table.made_with("prompt_tokens").and_then(|tokens| tokens.parse::<u32>().ok());
+    let whole = |column| table.made_with(column).and_then(|value: &str| value.parse::<u32>().ok());
+    let real = |column| table.made_with(column).and_then(|value: &str| value.parse::<f64>().ok());
+    let tokens = whole("prompt_tokens");
     for (index, group) in network.groups.iter().enumerate() {
         let (least, most) = prompt_bounds(&group.workload);
         if let Some(profiled) = tokens.filter(|&tokens| (least, most) != (tokens, tokens)) {
@@ -101,14 +115,10 @@ fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, prob
             let path = format!("ue[{index}].workload.prompt_tokens");
             problems.push(differs(path, "prompts of", &format!("{profiled} tokens"), &found));
         }
-        let payload = network.uplinks[group.channel].payload(PayloadKind::Tensor {
-            values: tensor_values(network, most),
-            bits_per_value: network.channels[group.channel].encoding.bits_per_value() as u32,
-        });
-        let profiled = |column| table.made_with(column).and_then(|value: &str| value.parse::<f64>().ok());
+        let payload = network.tensor_payload(group.channel, most);
         let channel = &network.channels[group.channel];
         let turns = channel.doppler_hz * payload.airtime.as_secs_f64();
-        if let (Some(doppler_hz), Some(airtime_s)) = (profiled("doppler_hz"), profiled("airtime_s"))
+        if let (Some(doppler_hz), Some(airtime_s)) = (real("doppler_hz"), real("airtime_s"))
             && channel.fading != FadingKind::None
             && (turns / (doppler_hz * airtime_s) - 1.0).abs() > 0.1
         {
@@ -116,9 +126,8 @@ fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, prob
             let (was, is) = (format!("{:.3}", doppler_hz * airtime_s), format!("{turns:.3}"));
             problems.push(differs(path, "Doppler times airtime of", &was, &is));
         }
-        let packets = table.made_with("packets").and_then(|packets| packets.parse::<u32>().ok());
         let same_length = tokens.is_none_or(|tokens| tokens == most);
-        if let Some(profiled) = packets.filter(|&packets| same_length && packets != payload.packets) {
+        if let Some(profiled) = whole("packets").filter(|&packets| same_length && packets != payload.packets) {
             let found = payload.packets.to_string();
             problems.push(differs("quality.table".into(), "packets:", &profiled.to_string(), &found));
         }
@@ -159,9 +168,8 @@ fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, prob
             }
         }
         let analog = channel.reception != Reception::Digital;
-        let profiled_scale = table.made_with("rayleigh_scale").and_then(|scale| scale.parse::<f64>().ok());
         if let Some(profiled) =
-            profiled_scale.filter(|&scale| analog && scale_bounds(&spec.outage) != Some((scale, scale)))
+            real("rayleigh_scale").filter(|&scale| analog && scale_bounds(&spec.outage) != Some((scale, scale)))
         {
             problems.push(
                 Problem::error(
@@ -230,19 +238,8 @@ fn check_fades(scenario: &Scenario, network: &NetworkSpec, index: usize, problem
     let fade_s = average_fade_duration(channel.doppler_hz, rho);
     for group in network.groups.iter().filter(|group| group.channel == index) {
         let (_, tokens) = prompt_bounds(&group.workload);
-        let payload = network.uplinks[index].payload(PayloadKind::Tensor {
-            values: tensor_values(network, tokens),
-            bits_per_value: channel.encoding.bits_per_value() as u32,
-        });
+        let payload = network.tensor_payload(index, tokens);
         let airtime_s = payload.airtime.as_secs_f64();
-        if payload.packets > MOST_PACKETS {
-            problems.push(
-                Problem::error("radio", format!("a request of group {} takes {} packets", group.name, payload.packets))
-                    .with_allowed(format!("at most {MOST_PACKETS}"))
-                    .with_hint("send larger packets: radio.packet_bytes, or radio.packet_values on an analog uplink"),
-            );
-            return;
-        }
         let packet_s = airtime_s / f64::from(payload.packets);
         if fade_s > 0.0 && fade_s < packet_s {
             let message = format!(

@@ -16,11 +16,9 @@ use crate::channel::{Fading, FadingKind, LossUnit, NoiseKey, Packets, Parameter,
 use crate::control::{clean_nll, evaluate};
 use crate::kernel::{Purpose, Streams};
 use crate::llm::{Corpus, Nll};
-use crate::network::costs::tensor_values;
 use crate::network::ports::{Conditions, Crossing, Delivery, Quality, QualityError, QualityRequest, RecordError};
 use crate::network::rows::{Cell, CellVisitor, Column, Record, record};
 use crate::network::spec::OutageSpec;
-use crate::radio::PayloadKind;
 use crate::record::{CsvFile, FileSeal};
 use crate::run::assembly::Assembly;
 use crate::run::checks::word;
@@ -359,10 +357,7 @@ impl Point {
         let threshold = gain_threshold_for(self.loss, rayleigh_scale).map_err(|error| failed(error.to_string()))?;
         let fading = Fading::new(channel.fading, &streams, self.key, channel.sinusoids)
             .map_err(|error| failed(error.to_string()))?;
-        let payload = network.uplinks[0].payload(PayloadKind::Tensor {
-            values: tensor_values(network, tokens),
-            bits_per_value: channel.encoding.bits_per_value() as u32,
-        });
+        let payload = network.tensor_payload(0, tokens);
         let start = streams.stream(self.key, Purpose::ProfileStart).uniform(0) * SPAN_S;
         let conditions = Conditions {
             noise_std: self.noise,
@@ -426,9 +421,7 @@ struct MadeWith {
 impl MadeWith {
     fn of(assembly: &Assembly, rayleigh_scale: f64, prompt_tokens: u32) -> Self {
         let (network, channel) = (&assembly.network, &assembly.network.channels[0]);
-        let values = tensor_values(network, prompt_tokens);
-        let bits_per_value = channel.encoding.bits_per_value() as u32;
-        let airtime = network.uplinks[0].payload(PayloadKind::Tensor { values, bits_per_value }).airtime;
+        let airtime = network.tensor_payload(0, prompt_tokens).airtime;
         Self {
             reception: word(channel.reception),
             loss_unit: word(channel.loss_unit),

@@ -414,3 +414,30 @@ fn planned_names_are_told_from_mistakes() {
     let planned = "hint: planned, and not in this version";
     refused(&place, &[], &["unknown value \"ppo\"", planned, "unknown value \"rician\"", planned, "3 errors"]);
 }
+
+/// What a table says of itself is anybody's text.
+#[test]
+fn a_table_of_another_model_is_named_whatever_its_letters() {
+    let place = Place::with(
+        "name = \"a\"\nduration_s = 1.0\n[split]\nmax = 1\n[quality]\nsource = \"table\"\ntable = \"t.csv\"\n\
+         [reward]\nkind = \"relative-gain\"\n",
+    );
+    let rows = "1,0,0,aéééééééééé\n1,0.5,0,aéééééééééé\n";
+    place.write("t.csv", format!("split,loss_probability,relative_ppl_gain,model\n{rows}"));
+    let done = place.splitwave(&["validate", "s.toml"]);
+    done.says(
+        0,
+        &["profiled with the model aééééééééééé".trim_end_matches('é'), "its perplexity is that of the profile"],
+    );
+}
+
+#[test]
+fn packets_without_number_are_refused_with_and_without_fading() {
+    for fading in ["rayleigh", "none"] {
+        let place = Place::with(&format!(
+            "name = \"a\"\n[quality]\nsource = \"none\"\n[channel]\nfading = \"{fading}\"\n[radio]\npacket_values = 1\n\
+             [[ue]]\nworkload = {{ prompt_tokens = 1000000 }}\n"
+        ));
+        refused(&place, &[], &["a request of group ue takes 4096000000 packets", "s.toml:6", "at most 10000000"]);
+    }
+}
