@@ -8,7 +8,7 @@
 
 use candle_core::{Device, Tensor};
 
-use super::config::LlamaConfig;
+use super::config::DecoderConfig;
 use super::elementwise::{add_assign, causal_softmax, merged_heads, rms_norm, rotated_heads, swiglu};
 use super::error::LoadError;
 use super::linear::{Linear, with_values};
@@ -38,8 +38,8 @@ struct Shape {
 
 impl Block {
     /// Reads layer `index` (from 0) of a checkpoint.
-    pub(super) fn load(config: &LlamaConfig, index: usize, checkpoint: &mut Checkpoint) -> Result<Self, LoadError> {
-        let &LlamaConfig { d_model: d, heads, kv_heads, head_dim, d_ff, .. } = config;
+    pub(super) fn load(config: &DecoderConfig, index: usize, checkpoint: &mut Checkpoint) -> Result<Self, LoadError> {
+        let &DecoderConfig { d_model: d, heads, kv_heads, head_dim, d_ff, .. } = config;
         let mut take =
             |name: &str, shape: &[usize]| checkpoint.take(&format!("model.layers.{index}.{name}.weight"), shape);
         let attention_norm = take("input_layernorm", &[d])?;
@@ -53,7 +53,7 @@ impl Block {
         let down = take("mlp.down_proj", &[d, d_ff])?;
         Ok(Self {
             shape: Shape { heads, kv_heads, head_dim, d_ff },
-            eps: config.rms_norm_eps as f32,
+            eps: config.norm_eps as f32,
             attention_norm,
             query_key_value: Linear::new(&[query, key, value], d)?,
             output: Linear::new(&[output], heads * head_dim)?,

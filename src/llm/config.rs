@@ -16,9 +16,67 @@ const MAX_DIMENSION: usize = 1 << 24;
 /// Longest context whose rotary tables are kept (1,048,576 positions).
 const MAX_POSITIONS: usize = 1 << 20;
 
-/// The numbers of a LLaMA decoder, as its `config.json` gives them.
+/// The families of decoders that run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// LLaMA 1 to 3 (Touvron et al., arXiv 2302.13971).
+    Llama,
+    /// Mistral (Jiang et al., arXiv 2310.06825): LLaMA with a sliding window.
+    Mistral,
+    /// Cohere's Command-R and Aya: attention and feed-forward side by side after one layer norm.
+    Cohere,
+    /// Qwen2 (arXiv 2407.10671): LLaMA with biases on queries, keys and values.
+    Qwen2,
+    /// Qwen3 (arXiv 2505.09388): LLaMA with a norm on each query and key head.
+    Qwen3,
+}
+
+/// How a row is normalised in front of a sub-layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// `x_i · w_i / √(mean(x²) + ε)`.
+    Rms,
+    /// `(x_i - mean) · w_i / √(variance + ε)`, without bias.
+    Layer,
+}
+
+/// Which values of a head the rotary embedding turns together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopePairing {
+    /// i and i + head_dim/2, as Hugging Face stores LLaMA.
+    Halves,
+    /// 2i and 2i + 1, as Cohere, and LLaMA in GGUF files.
+    Interleaved,
+}
+
+/// What becomes of the rotary frequencies `f_i = θ^(-2i/head_dim)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RopeScaling {
+    /// Nothing.
+    None,
+    /// All divided by `factor`.
+    Linear {
+        /// The divisor.
+        factor: f64,
+    },
+    /// Llama 3.1's: long waves divided by `factor`, short ones kept, those between interpolated.
+    Llama3 {
+        /// The divisor of waves longer than `original_positions / low_freq_factor`.
+        factor: f64,
+        /// See `factor`.
+        low_freq_factor: f64,
+        /// Waves shorter than `original_positions / high_freq_factor` stay.
+        high_freq_factor: f64,
+        /// `original_max_position_embeddings`: the context trained before the scaling.
+        original_positions: f64,
+    },
+}
+
+/// The numbers of a decoder, as its `config.json` gives them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LlamaConfig {
+pub struct DecoderConfig {
+    /// The family.
+    pub family: Family,
     /// Width of the residual stream, `hidden_size`.
     pub d_model: usize,
     /// Number of decoder layers L, `num_hidden_layers`.
@@ -35,10 +93,31 @@ pub struct LlamaConfig {
     pub vocab: usize,
     /// Longest context, `max_position_embeddings`.
     pub max_positions: usize,
-    /// ε under the root of the RMS norm, `rms_norm_eps`.
-    pub rms_norm_eps: f64,
+    /// How rows are normalised.
+    pub norm: NormKind,
+    /// ε under the root of the norm, `rms_norm_eps` or `layer_norm_eps`.
+    pub norm_eps: f64,
     /// Base θ of the rotary frequencies `θ^(-2i/head_dim)`.
     pub rope_theta: f64,
+    /// What becomes of them.
+    pub rope_scaling: RopeScaling,
+    /// Which values are turned together.
+    pub rope_pairing: RopePairing,
+    /// Of each layer, the number W of positions that a query sees, its own included
+    /// (keys k > q - W); `None` for all before it. `layers` entries.
+    pub windows: Vec<Option<usize>>,
+    /// Whether the projections to queries, keys and values have biases.
+    pub qkv_bias: bool,
+    /// Whether the attention's output projection has a bias.
+    pub output_bias: bool,
+    /// Whether the projections of the feed-forward network have biases.
+    pub mlp_bias: bool,
+    /// Whether each query and key head has an RMS norm before the rotary embedding.
+    pub qk_norm: bool,
+    /// Whether attention and feed-forward read the same normalised input and are added together.
+    pub parallel_block: bool,
+    /// What logits are multiplied by; 1 but for Cohere.
+    pub logit_scale: f64,
     /// Whether the head is the embedding transposed, `tie_word_embeddings`.
     pub tied_head: bool,
     /// The token that starts a document, if the model has one.
@@ -91,7 +170,7 @@ pub enum ConfigProblem {
     },
 }
 
-impl LlamaConfig {
+impl DecoderConfig {
     /// Reads and validates the text of a `config.json`; `file` names it in errors.
     ///
     /// # Errors
@@ -112,6 +191,7 @@ impl LlamaConfig {
         let max_positions = fields.size("max_position_embeddings", MAX_POSITIONS)?;
         let rms_norm_eps = positive_real("rms_norm_eps", fields.required("rms_norm_eps")?)?;
         Ok(Self {
+            family: Family::Llama,
             d_model: sizes.d_model,
             layers: sizes.layers,
             heads: sizes.heads,
@@ -120,8 +200,18 @@ impl LlamaConfig {
             d_ff: sizes.d_ff,
             vocab: sizes.vocab,
             max_positions,
-            rms_norm_eps,
+            norm: NormKind::Rms,
+            norm_eps: rms_norm_eps,
             rope_theta: fields.rope_theta()?,
+            rope_scaling: RopeScaling::None,
+            rope_pairing: RopePairing::Halves,
+            windows: vec![None; sizes.layers],
+            qkv_bias: false,
+            output_bias: false,
+            mlp_bias: false,
+            qk_norm: false,
+            parallel_block: false,
+            logit_scale: 1.0,
             tied_head: sizes.tied_head,
             bos_token: fields.tokens("bos_token_id", sizes.vocab)?.first().copied(),
             eos_tokens: fields.tokens("eos_token_id", sizes.vocab)?,

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::config::{ConfigError, LlamaConfig, Sizes};
+use super::config::{ConfigError, DecoderConfig, Sizes};
 
 /// The sizes of a decoder with gated feed-forward layers and grouped-query attention.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Geometry {
     }
 
     /// The geometry of a model that runs here.
-    pub fn of_model(name: &str, config: &LlamaConfig) -> Self {
+    pub fn of_model(name: &str, config: &DecoderConfig) -> Self {
         Self {
             name: name.to_owned(),
             layers: config.layers,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::builtin;
-use super::config::LlamaConfig;
+use super::config::DecoderConfig;
 use super::error::LoadError;
 use super::model::Decoder;
 use super::tokenizer::Tokenizer;
@@ -71,7 +71,7 @@ impl LoadedModel {
     /// # Errors
     /// [`LoadError`] if one of them is damaged or of a kind that isn't supported.
     pub fn from_bytes(place: &str, config: &[u8], weights: &[u8], tokenizer: &[u8]) -> Result<Self, LoadError> {
-        let parsed = LlamaConfig::from_json(&format!("{place}/config.json"), config)?;
+        let parsed = DecoderConfig::from_json(&format!("{place}/config.json"), config)?;
         let tokenizer = Tokenizer::from_json(&format!("{place}/tokenizer.json"), tokenizer)?;
         let decoder = Decoder::from_safetensors(parsed, &format!("{place}/model.safetensors"), weights)?;
         // The length in front keeps a byte that moves from one file to the other from going unseen.

@@ -69,7 +69,7 @@ mod tokenizer;
 mod weights;
 
 pub use builtin::NAME as BUILTIN;
-pub use config::{ConfigError, ConfigProblem, LlamaConfig};
+pub use config::{ConfigError, ConfigProblem, DecoderConfig, Family, NormKind, RopePairing, RopeScaling};
 pub use corpus::{Corpus, CorpusError, SHORTEST_SENTENCE, Segmentation};
 pub use cost::{
     CostModel, FlopCount, chen25_first_layer_flop, chen25_further_layer_flop, decode_layer_flop, head_flop,

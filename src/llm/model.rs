@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 
 use super::block::Block;
-use super::config::LlamaConfig;
+use super::config::DecoderConfig;
 use super::elementwise::rms_norm;
 use super::error::{DecoderError, LoadError};
 use super::hidden::Hidden;
@@ -23,7 +23,7 @@ const ROWS_AT_ONCE: usize = 64;
 /// bits equal to `run(_, 0..L)`.
 #[derive(Debug)]
 pub struct Decoder {
-    config: LlamaConfig,
+    config: DecoderConfig,
     embedding: Tensor,
     blocks: Vec<Block>,
     final_norm: Vec<f32>,
@@ -36,7 +36,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`LoadError::Weights`] if the file is damaged or isn't of this configuration.
-    pub fn from_safetensors(config: LlamaConfig, file: &str, bytes: &[u8]) -> Result<Self, LoadError> {
+    pub fn from_safetensors(config: DecoderConfig, file: &str, bytes: &[u8]) -> Result<Self, LoadError> {
         let mut checkpoint = Checkpoint::parse(file, bytes)?;
         let shape = [config.vocab, config.d_model];
         let stored = checkpoint.take("model.embed_tokens.weight", &shape)?;
@@ -59,7 +59,7 @@ impl Decoder {
     }
 
     /// The model's configuration.
-    pub fn config(&self) -> &LlamaConfig {
+    pub fn config(&self) -> &DecoderConfig {
         &self.config
     }
 
@@ -184,7 +184,7 @@ impl Decoder {
     ) -> Result<(), DecoderError> {
         let (width, vocab) = (self.config.d_model, self.config.vocab);
         for (part, rows) in rows.chunks(ROWS_AT_ONCE * width).enumerate() {
-            let normed = rms_norm(rows, &self.final_norm, self.config.rms_norm_eps as f32);
+            let normed = rms_norm(rows, &self.final_norm, self.config.norm_eps as f32);
             with_values(&self.head.forward(normed)?, |logits| {
                 let mut numbered = logits.chunks_exact(vocab).enumerate();
                 numbered.try_for_each(|(row, logits)| visit(part * ROWS_AT_ONCE + row, logits))

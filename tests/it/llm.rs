@@ -262,12 +262,12 @@ fn both_generations_of_config_are_read() {
         )
         .replace(r#""dtype""#, r#""torch_dtype""#);
     assert!(new != old && !old.contains("rope_parameters"));
-    let new = LlamaConfig::from_json("new", new.as_bytes()).unwrap();
-    assert_eq!(new, LlamaConfig::from_json("old", old.as_bytes()).unwrap());
+    let new = DecoderConfig::from_json("new", new.as_bytes()).unwrap();
+    assert_eq!(new, DecoderConfig::from_json("old", old.as_bytes()).unwrap());
     assert_eq!(new.rope_theta, 500.0);
     // The first LLaMA releases leave θ out, and then it is 10,000.
     let first = old.replace(r#""rope_theta":500.0,"#, "");
-    assert_eq!(LlamaConfig::from_json("first", first.as_bytes()).unwrap().rope_theta, 10_000.0);
+    assert_eq!(DecoderConfig::from_json("first", first.as_bytes()).unwrap().rope_theta, 10_000.0);
 }
 
 #[test]

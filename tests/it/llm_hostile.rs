@@ -12,8 +12,8 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::from_json("tokenizer.json", TOKENIZER).unwrap()
 }
 
-fn config(text: &str) -> Result<LlamaConfig, ConfigProblem> {
-    LlamaConfig::from_json("dir/config.json", text.as_bytes()).map_err(|error| {
+fn config(text: &str) -> Result<DecoderConfig, ConfigProblem> {
+    DecoderConfig::from_json("dir/config.json", text.as_bytes()).map_err(|error| {
         assert!(error.to_string().starts_with("dir/config.json: "), "{error}");
         error.problem
     })
@@ -264,6 +264,6 @@ proptest! {
             let index = index % text.len();
             text[index] = byte;
         }
-        let _ = LlamaConfig::from_json("config.json", &text);
+        let _ = DecoderConfig::from_json("config.json", &text);
     }
 }

@@ -2,7 +2,7 @@
 //! plain loops in double precision.
 
 use safetensors::{Dtype, tensor::TensorView};
-use splitwave::llm::{Decoder, LlamaConfig};
+use splitwave::llm::{Decoder, DecoderConfig};
 
 /// Uniforms on \[0, 1) by a 64-bit linear congruence (Knuth's multiplier), high bits only.
 pub fn uniforms(seed: u64) -> impl FnMut() -> f32 {
@@ -98,7 +98,7 @@ impl Tiny {
     }
 
     pub fn decoder(&self) -> Decoder {
-        let config = LlamaConfig::from_json("config.json", Self::config_json().as_bytes()).unwrap();
+        let config = DecoderConfig::from_json("config.json", Self::config_json().as_bytes()).unwrap();
         Decoder::from_safetensors(config, "model.safetensors", &self.checkpoint()).unwrap()
     }
 
