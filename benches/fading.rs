@@ -45,6 +45,7 @@ fn main() {
             loss_probability: 0.0,
             noise_key: NoiseKey { ue: 1, request: 0 },
             packets: packets.clone(),
+            rounds: Vec::new(),
         };
         let mut tensor = vec![1.0f32; 64 * 128];
         let time = microseconds(1_000, |_| {

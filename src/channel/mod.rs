@@ -12,9 +12,14 @@
 //!   a run of losses lasts.
 //! - [`Encoding`]: bits on the air and error in the tensor, from one place.
 //! - [`Packets`]: the gain that each packet met, and whether it was lost.
-//! - [`ReceptionRecord`], [`apply`]: Chen25 (3). A request carries this record,
-//!   never a tensor; applied to the activations of the model that runs, it is
-//!   the same lost packets, gains and noise at any time, on any thread.
+//! - [`tx_scales`], [`receive_raw`], [`receive_equalised`]: Chen25 (3) on rows of
+//!   activations, with the transmitter's scaling.
+//! - [`lost_rows`], [`lost_chunks`], [`lost_elements`]: what is missing; [`conceal`]:
+//!   what stands in its place.
+//! - [`ReceptionRecord`], [`apply`]: all of these as one request met them. A request
+//!   carries this record, never a tensor; applied to the activations of the
+//!   model that runs, it is the same lost packets, gains and noise at any
+//!   time, on any thread.
 //!
 //! Every draw comes from [`Streams`](crate::kernel::Streams), addressed
 //! by link or request and by index, so all of this is pure functions.
@@ -30,21 +35,30 @@
 //! LLM Inference in Edge Computing: A Model-Based Reinforcement Learning
 //! Approach", arXiv 2406.02616, FITEE 26(2):278-292, 2025.
 
+mod analog;
+mod concealment;
 mod encoding;
 mod fading;
+mod loss;
 mod noise;
+mod normalisation;
 mod outage;
 mod packets;
 mod parameter;
 mod reception;
 mod turns;
 
+pub use analog::{receive_equalised, receive_raw};
+pub use concealment::{Concealment, conceal};
 pub use encoding::Encoding;
 pub use fading::{DEFAULT_SINUSOIDS, Fading, FadingError, FadingKind, MAX_SINUSOIDS, SumOfSinusoids, rayleigh_gain};
+pub use loss::{LossUnit, lost_chunks, lost_elements, lost_rows, rows_without_chunks};
+pub use noise::fill_normals;
+pub use normalisation::{TxNormalisation, activation_snr_db, row_powers, tx_scales};
 pub use outage::{
     DEFAULT_RAYLEIGH_SCALE, OutageError, average_fade_duration, digital_gain_threshold, gain_threshold_for,
     level_crossing_rate, outage_probability, rayleigh_scale_for, relative_threshold,
 };
 pub use packets::Packets;
 pub use parameter::{Draw, Occasion, Parameter, ParameterError, ParameterState, WALK_STEP};
-pub use reception::{Impairment, LossUnit, NoiseKey, Received, Reception, ReceptionRecord, TxNormalisation, apply};
+pub use reception::{Impairment, NoiseKey, Received, Reception, ReceptionRecord, RoundReception, apply};

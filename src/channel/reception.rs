@@ -2,11 +2,14 @@
 
 use std::ops::Range;
 
+use super::analog::{receive_equalised, receive_raw};
+use super::concealment::{Concealment, conceal, concealed_element};
 use super::encoding::Encoding;
+use super::loss::{LossUnit, lost_chunks, lost_elements, lost_rows, rows_without_chunks};
 use super::noise::fill_normals;
+use super::normalisation::{TxNormalisation, activation_snr_db, row_powers, tx_scales};
 use super::packets::Packets;
 use crate::kernel::{Purpose, Stream, Streams};
-use crate::units::db_from_ratio;
 
 /// How the edge receives a tensor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -21,37 +24,8 @@ pub enum Reception {
     Digital,
 }
 
-/// What is missing when a packet is lost. What is missing is zero.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(extend("x-planned" = ["interleaved"]))]
-pub enum LossUnit {
-    /// Every row (token) that the packet has a part in.
-    #[default]
-    TokenRow,
-    /// The packet's own slice.
-    Chunk,
-    /// Every element on its own, with the loss probability P; packets are not
-    /// lost. No channel does this; Chen25's published code does.
-    ElementIid,
-}
-
-/// How an analog transmitter scales the tensor. The receiver knows the scale
-/// factors without error and scales back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum TxNormalisation {
-    /// Not at all: σ is absolute, as in Chen25.
-    #[default]
-    None,
-    /// Each row to unit mean power: σ is relative to the row.
-    PerRow,
-    /// The whole tensor to unit mean power: σ is relative to the request.
-    PerRequest,
-}
-
 /// The kind of damage, the same for all requests of a channel.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Impairment {
     /// How the tensor is received.
     pub reception: Reception,
@@ -61,6 +35,24 @@ pub struct Impairment {
     pub tx_normalisation: TxNormalisation,
     /// Digital only: the format of the values on the air.
     pub encoding: Encoding,
+    /// What stands in place of what the prefill lost.
+    pub concealment: Concealment,
+    /// What stands in place of the row of a decode round that did not arrive.
+    pub round_concealment: Concealment,
+}
+
+impl Default for Impairment {
+    fn default() -> Self {
+        Self {
+            reception: Reception::default(),
+            loss_unit: LossUnit::default(),
+            tx_normalisation: TxNormalisation::default(),
+            encoding: Encoding::default(),
+            concealment: Concealment::Zero,
+            // A row of zeros is like no token's, and it would stay in the edge's cache.
+            round_concealment: Concealment::PreviousRow,
+        }
+    }
 }
 
 /// Everything that happened to one request's tensor on the air: plain data, from
@@ -75,8 +67,19 @@ pub struct ReceptionRecord {
     pub loss_probability: f64,
     /// Whose noise and element losses these are.
     pub noise_key: NoiseKey,
-    /// Gains and losses. No packets at all: gain 1, nothing lost.
+    /// Gains and losses of the prefill. No packets at all: gain 1, nothing lost.
     pub packets: Packets,
+    /// The decode rounds of a session, one row each, in order. None without a session.
+    pub rounds: Vec<RoundReception>,
+}
+
+/// What happened to the one row that a decode round sends.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RoundReception {
+    /// Each packet's last transmission, the one that counted. No packets at all: gain 1.
+    pub packets: Packets,
+    /// Whether the row arrived before its deadline; if not, it is concealed.
+    pub arrived: bool,
 }
 
 /// The address of a request's [`Purpose::Noise`] and [`Purpose::ElementLoss`] draws:
@@ -99,32 +102,67 @@ impl NoiseKey {
 /// What is left of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Received {
-    /// Rows of which nothing arrived (with `token-row`: that lost a packet).
+    /// Rows of which nothing arrived (with `token-row`: that lost a packet), of the
+    /// prefill and of the rounds: [`ReceptionRecord::rows_lost`] + [`ReceptionRecord::rounds_lost`].
     pub rows_lost: usize,
-    /// Values that did not arrive.
+    /// Values that did not arrive, of all rows, whatever stands in their place.
     pub elements_lost: usize,
-    /// `10 lg(median row power / σ²)` \[dB\] of the rows as transmitted, at h = 1. The
+    /// `10 lg(median row power / σ²)` \[dB\] of the prefill's rows as transmitted, at h = 1. The
     /// median, as LLaMA's first row is an outlier. `None` for digital
     /// reception, σ = 0, or a median of 0.
     pub activation_snr_db: Option<f64>,
-    /// Whether any value arrived; if not, the request is an outage.
+    /// Whether any value of the prefill arrived; if not, the request is an outage.
     pub anything_arrived: bool,
 }
 
+/// What was sent at one time: the prefill, or the row of a decode round.
+struct Transmission<'a> {
+    /// Its part of the tensor.
+    values: Range<usize>,
+    packets: &'a Packets,
+    arrived: bool,
+    concealment: Concealment,
+}
+
+impl Transmission<'_> {
+    /// The slices that met one gain: (slice, gain, whether its packet was lost).
+    fn slices(&self) -> impl Iterator<Item = (Range<usize>, f32, bool)> {
+        let (start, values, packets) = (self.values.start, self.values.len(), self.packets);
+        let unfaded = packets.is_empty().then_some((start..start + values, 1.0, false));
+        unfaded.into_iter().chain(packets.iter().enumerate().map(move |(k, (gain, lost))| {
+            let slice = packets.values(k, values);
+            (start + slice.start..start + slice.end, gain, lost)
+        }))
+    }
+}
+
 impl ReceptionRecord {
-    /// The rows lost of a tensor of `rows` rows, as [`apply`] will find them; `None`
+    /// The rows lost of a prefill of `rows` rows, as [`apply`] will find them; `None`
     /// for [`LossUnit::ElementIid`], where that takes the draws and the width.
     ///
     /// `token-row`: the rows that a lost packet has a part in. `chunk`: the rows
     /// that no arrived packet has a part in.
     pub fn rows_lost(&self, rows: usize) -> Option<usize> {
+        self.rows_lost_of(&self.packets, rows)
+    }
+
+    /// How many decode rounds lost their row, as [`apply`] will find them; `None` if
+    /// that takes the draws ([`LossUnit::ElementIid`], and a round that arrived).
+    ///
+    /// Those that did not arrive, and of the others those of which
+    /// [`rows_lost`](Self::rows_lost) would count the one row.
+    pub fn rounds_lost(&self) -> Option<usize> {
+        let lost = |round: &RoundReception| {
+            if round.arrived { self.rows_lost_of(&round.packets, 1) } else { Some(1) }
+        };
+        self.rounds.iter().map(lost).sum()
+    }
+
+    fn rows_lost_of(&self, packets: &Packets, rows: usize) -> Option<usize> {
+        let is_dead = |gain, lost| self.is_dead(gain, lost);
         match self.impairment.loss_unit {
-            LossUnit::TokenRow => Some(self.row_spans(rows, true).map(|span| span.len()).sum()),
-            LossUnit::Chunk if self.packets.is_empty() => Some(0),
-            LossUnit::Chunk => {
-                let touched: usize = self.row_spans(rows, false).map(|span| span.len()).sum();
-                Some(rows - touched)
-            }
+            LossUnit::TokenRow => Some(lost_rows(packets, rows, is_dead).map(|span| span.len()).sum()),
+            LossUnit::Chunk => Some(rows_without_chunks(packets, rows, is_dead)),
             LossUnit::ElementIid => None,
         }
     }
@@ -135,73 +173,90 @@ impl ReceptionRecord {
         silent || (lost && self.impairment.loss_unit != LossUnit::ElementIid)
     }
 
-    /// Disjoint spans of the rows in which a packet has a part that is `dead` (or not), none empty.
-    fn row_spans(&self, rows: usize, dead: bool) -> impl Iterator<Item = Range<usize>> + '_ {
-        let mut covered = 0;
-        let chosen = self.packets.iter().enumerate().filter(move |&(_, (gain, lost))| self.is_dead(gain, lost) == dead);
-        let spans = chosen.map(move |(k, _)| {
-            let span = self.packets.rows(k, rows);
-            let fresh = span.start.max(covered)..span.end.max(covered);
-            covered = fresh.end;
-            fresh
-        });
-        spans.filter(|span| !span.is_empty())
+    /// Rows of the prefill among `rows` rows, S of S + R.
+    fn prefill_rows(&self, rows: usize) -> usize {
+        rows.saturating_sub(self.rounds.len())
     }
 
-    /// The slices of a tensor of `values` values that met one gain: (slice, gain, dead).
-    fn slices(&self, values: usize) -> impl Iterator<Item = (Range<usize>, f64, bool)> + '_ {
-        let unfaded = self.packets.is_empty().then_some((0..values, 1.0, false));
-        unfaded.into_iter().chain(
-            self.packets.iter().enumerate().map(move |(k, (gain, lost))| {
-                (self.packets.values(k, values), f64::from(gain), self.is_dead(gain, lost))
-            }),
-        )
+    /// The prefill and the rounds of a tensor of `values` values, rows of `d`: together all of it, in order.
+    fn transmissions(&self, values: usize, d: usize) -> impl Iterator<Item = Transmission<'_>> {
+        let prefill = (self.prefill_rows(values.div_ceil(d)) * d).min(values);
+        let first = Transmission {
+            values: 0..prefill,
+            packets: &self.packets,
+            arrived: true,
+            concealment: self.impairment.concealment,
+        };
+        let rounds = (prefill..values).step_by(d).zip(&self.rounds).map(move |(start, round)| Transmission {
+            values: start..(start + d).min(values),
+            packets: &round.packets,
+            arrived: round.arrived,
+            concealment: self.impairment.round_concealment,
+        });
+        std::iter::once(first).chain(rounds)
     }
 }
 
-/// Damages a tensor as `record` says: `rows`, S rows of `d` values in row-major
-/// order, in place.
+/// Damages a tensor as `record` says: `rows`, S + R rows of `d` values in
+/// row-major order, in place. S are those of the prefill, and the last R, one
+/// for each of `record.rounds`, those of the decode rounds (R = 0 without a session).
 ///
-/// In this order: encoding (digital), the transmitter's scaling (analog), the
-/// channel, losses. Element e's noise and loss depend on (`record.noise_key`, e)
-/// alone: losing one packet moves no other element's noise. The result is
-/// finite for finite input: analog values saturate at ±[`f32::MAX`].
+/// In this order: encoding (digital, [`Encoding::quantise`]); the transmitter's
+/// scaling ([`tx_scales`]), gain and noise (analog, [`receive_raw`],
+/// [`receive_equalised`]); losses ([`lost_rows`], [`lost_chunks`],
+/// [`lost_elements`]), row by row, and what stands in their place ([`conceal`]).
+///
+/// A round's row meets the gains of its own packets. It is lost as a whole if it
+/// did not arrive in time; otherwise its packets lose what `loss_unit` says, as
+/// in the prefill, and with `element-iid` its elements are lost as the
+/// prefill's are. `round_concealment` stands in place of any of it.
+///
+/// Element e's noise and loss depend on (`record.noise_key`, e) alone: losing one
+/// packet moves no other element's noise, and the row of a round has the noise
+/// that it would have in a longer prefill. Nothing depends on what else is
+/// evaluated, before or at the same time: a batch gives what its windows give
+/// alone. The result is finite for finite input: analog values saturate at ±[`f32::MAX`].
 pub fn apply(record: &ReceptionRecord, streams: &Streams, rows: &mut [f32], d: usize) -> Received {
     let d = d.max(1);
     let activation_snr_db = if record.impairment.reception == Reception::Digital {
-        record.impairment.encoding.quantise(rows);
+        record.impairment.encoding.quantise(rows, d);
         None
     } else {
-        let power: Vec<f64> = rows.chunks(d).map(mean_power).collect();
-        let scale = inverse_tx_gains(record.impairment.tx_normalisation, &power, rows);
-        add_noise(record, &record.noise_key.stream(*streams, Purpose::Noise), rows, d, &scale);
-        activation_snr_db(&power, &scale, record.noise_std)
+        let power = row_powers(rows, d);
+        let prefill = record.prefill_rows(power.len());
+        let scale = scales(record, &power, rows, d);
+        fade_and_add_noise(record, &record.noise_key.stream(*streams, Purpose::Noise), rows, d, &scale);
+        activation_snr_db(&power[..prefill], &scale[..prefill], record.noise_std)
     };
-    let (rows_lost, elements_lost) = lose(record, &record.noise_key.stream(*streams, Purpose::ElementLoss), rows, d);
-    Received { rows_lost, elements_lost, activation_snr_db, anything_arrived: elements_lost < rows.len() }
-}
-
-/// The mean square of a row.
-fn mean_power(row: &[f32]) -> f64 {
-    row.iter().map(|&y| f64::from(y) * f64::from(y)).sum::<f64>() / row.len() as f64
-}
-
-/// By row, the factor that undoes the transmitter's scaling: the root mean square it scaled to 1.
-fn inverse_tx_gains(normalisation: TxNormalisation, power: &[f64], rows: &[f32]) -> Vec<f64> {
-    match normalisation {
-        TxNormalisation::None => vec![1.0; power.len()],
-        TxNormalisation::PerRow => power.iter().map(|power| power.sqrt()).collect(),
-        TxNormalisation::PerRequest => vec![mean_power(rows).sqrt(); power.len()],
+    let draws = record.noise_key.stream(*streams, Purpose::ElementLoss);
+    let mut received = Received { rows_lost: 0, elements_lost: 0, activation_snr_db, anything_arrived: false };
+    for (index, transmission) in record.transmissions(rows.len(), d).enumerate() {
+        let (rows_lost, elements_lost) = lose(record, &transmission, &draws, rows, d);
+        received.rows_lost += rows_lost;
+        received.elements_lost += elements_lost;
+        if index == 0 {
+            received.anything_arrived = elements_lost < transmission.values.len();
+        }
     }
+    received
 }
 
-/// The channel, with the transmitter's scaling 1/s and its undoing taken
-/// together: `s·(h·y/s + n) = h·y + s·n`. A row without power (s = 0) stays zero.
-fn add_noise(record: &ReceptionRecord, noise: &Stream, rows: &mut [f32], d: usize, scale: &[f64]) {
-    let raw = record.impairment.reception == Reception::Raw;
+/// The transmitter's scale of each row, transmission by transmission.
+fn scales(record: &ReceptionRecord, power: &[f64], rows: &[f32], d: usize) -> Vec<f64> {
+    let of = |transmission: Transmission| {
+        let Range { start, end } = transmission.values;
+        tx_scales(record.impairment.tx_normalisation, &power[start / d..end.div_ceil(d)], &rows[start..end])
+    };
+    record.transmissions(rows.len(), d).flat_map(of).collect()
+}
+
+/// The channel of analog reception, a row at a time: noise is drawn in rows, and each slice of a row meets its gain.
+fn fade_and_add_noise(record: &ReceptionRecord, noise: &Stream, rows: &mut [f32], d: usize, scale: &[f64]) {
+    let receive = if record.impairment.reception == Reception::Raw { receive_raw } else { receive_equalised };
     let values = rows.len();
     let mut normals = vec![0.0; d.min(values)];
-    let mut slices = record.slices(values);
+    let transmissions: Vec<Transmission> = record.transmissions(values, d).collect();
+    let mut slices = transmissions.iter().flat_map(Transmission::slices);
     let (mut slice, mut gain) = (0..0, 1.0);
     for (r, (row, scale)) in rows.chunks_mut(d).zip(scale).enumerate() {
         let normals = &mut normals[..row.len()];
@@ -213,90 +268,67 @@ fn add_noise(record: &ReceptionRecord, noise: &Stream, rows: &mut [f32], d: usiz
         while done < row.len() {
             while slice.end <= r * d + done {
                 match slices.next() {
-                    Some((next, h, _)) => (slice, gain) = (next, h),
+                    Some((next, h, _)) => (slice, gain) = (next, f64::from(h)),
                     None => slice.end = values,
                 }
             }
             let until = (slice.end - r * d).min(row.len());
-            let (signal, std) = if raw {
-                (gain, record.noise_std * scale)
-            } else {
-                // A gain of 0 is a loss, dealt with later.
-                (1.0, if gain > 0.0 { record.noise_std * scale / gain } else { 0.0 })
-            };
-            for (y, n) in row[done..until].iter_mut().zip(&normals[done..until]) {
-                *y = saturate(signal * f64::from(*y) + std * n);
-            }
+            receive(&mut row[done..until], gain, record.noise_std, *scale, &normals[done..until]);
             done = until;
         }
     }
 }
 
-/// The nearest finite single-precision value.
-#[inline]
-fn saturate(value: f64) -> f32 {
-    value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
-}
-
-/// [`Received::activation_snr_db`].
-fn activation_snr_db(power: &[f64], scale: &[f64], noise_std: f64) -> Option<f64> {
-    let mut sent: Vec<f64> = power
-        .iter()
-        .zip(scale)
-        .map(|(power, scale)| if *scale > 0.0 { power / (scale * scale) } else { 0.0 })
-        .collect();
-    sent.sort_by(f64::total_cmp);
-    let middle = sent.len() / 2;
-    let median = if sent.len() % 2 == 1 {
-        sent[middle]
-    } else if middle > 0 {
-        f64::midpoint(sent[middle - 1], sent[middle])
-    } else {
-        0.0
-    };
-    (median > 0.0 && noise_std > 0.0).then(|| db_from_ratio(median / (noise_std * noise_std)))
-}
-
-/// Zeroes what was lost; returns how many (rows, elements). `draws` is for lone elements.
-fn lose(record: &ReceptionRecord, draws: &Stream, rows: &mut [f32], d: usize) -> (usize, usize) {
-    let (values, count) = (rows.len(), rows.len().div_ceil(d));
+/// Conceals what one transmission lost; returns how many (rows, elements) that is. `draws` is for lone elements.
+fn lose(
+    record: &ReceptionRecord,
+    transmission: &Transmission,
+    draws: &Stream,
+    rows: &mut [f32],
+    d: usize,
+) -> (usize, usize) {
+    let Transmission { packets, concealment, .. } = *transmission;
+    let Range { start, end } = transmission.values;
+    let is_dead = |gain, lost| record.is_dead(gain, lost);
+    let count = (end - start).div_ceil(d);
     let mut elements = 0;
-    match record.impairment.loss_unit {
+    let mut lose = |lost: Range<usize>| {
+        elements += lost.len();
+        conceal(rows, d, lost, concealment);
+    };
+    let rows_lost = match record.impairment.loss_unit {
+        _ if !transmission.arrived => {
+            lose(start..end);
+            count
+        }
         LossUnit::TokenRow => {
-            for span in record.row_spans(count, true) {
-                let lost = &mut rows[span.start * d..(span.end * d).min(values)];
-                elements += lost.len();
-                lost.fill(0.0);
+            let mut rows_lost = 0;
+            for span in lost_rows(packets, count, is_dead) {
+                rows_lost += span.len();
+                lose(start + span.start * d..(start + span.end * d).min(end));
             }
+            rows_lost
         }
         LossUnit::Chunk => {
-            for (slice, ..) in record.slices(values).filter(|&(.., dead)| dead) {
-                elements += slice.len();
-                rows[slice].fill(0.0);
+            for slice in lost_chunks(packets, end - start, is_dead) {
+                lose(start + slice.start..start + slice.end);
             }
+            rows_without_chunks(packets, count, is_dead)
         }
-        LossUnit::ElementIid => return lose_elements(record, draws, rows, d),
-    }
-    (record.rows_lost(count).unwrap_or(0), elements)
-}
-
-/// Loses each element with P: element e if word e % 4 of block e / 4 is below P·2³².
-fn lose_elements(record: &ReceptionRecord, draws: &Stream, rows: &mut [f32], d: usize) -> (usize, usize) {
-    let threshold = (record.loss_probability * (1u64 << 32) as f64).round() as u64;
-    let mut arrived = vec![0usize; rows.len().div_ceil(d)];
-    for (slice, _, dead) in record.slices(rows.len()) {
-        let mut block = (u64::MAX, [0; 4]);
-        for e in slice {
-            let index = e as u64 / 4;
-            if block.0 != index {
-                block = (index, draws.block(index));
+        LossUnit::ElementIid => {
+            let mut missing = vec![0usize; count];
+            for (slice, gain, lost) in transmission.slices() {
+                // Of a packet that carries nothing, all is lost.
+                let probability = if is_dead(gain, lost) { 1.0 } else { record.loss_probability };
+                for e in lost_elements(draws, slice, probability) {
+                    missing[(e - start) / d] += 1;
+                    rows[e] = concealed_element(rows, d, e, concealment);
+                }
             }
-            if dead || u64::from(block.1[e % 4]) < threshold {
-                rows[e] = 0.0;
-            } else {
-                arrived[e / d] += 1;
-            }
+            elements = missing.iter().sum();
+            let lengths = (start..end).step_by(d).map(|first| d.min(end - first));
+            missing.iter().zip(lengths).filter(|&(&missing, length)| missing == length).count()
         }
-    }
-    (arrived.iter().filter(|&&n| n == 0).count(), rows.len() - arrived.iter().sum::<usize>())
+    };
+    (rows_lost, elements)
 }

@@ -33,12 +33,12 @@ pub struct UplinkSpec {
 /// What is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PayloadKind {
-    /// A tensor of so many values, each encoded in so many bits where the link is digital.
+    /// A tensor: an analog link sends its values, a digital one their encoding.
     Tensor {
         /// Values, S · d.
         values: u64,
-        /// Bits per value on a digital link.
-        bits_per_value: u32,
+        /// Bits of their encoding, row headers included.
+        bits: u64,
     },
     /// Data that only a digital link carries: token ids.
     Data {
@@ -70,19 +70,13 @@ impl UplinkSpec {
             (PayloadKind::Tensor { values, .. }, LinkMode::Analog { packet_values }) => {
                 (values, packet_values, 2.0 * self.bandwidth_hz, None)
             }
-            (
-                PayloadKind::Tensor { values, bits_per_value },
-                LinkMode::Digital { spectral_efficiency_bps_hz, packet_bits },
-            ) => {
-                let bits = values.saturating_mul(u64::from(bits_per_value));
-                (bits, packet_bits, spectral_efficiency_bps_hz * self.bandwidth_hz, Some(bits))
-            }
             (PayloadKind::Data { bits }, LinkMode::Analog { .. }) => {
                 (bits, bits, Self::DATA_EFFICIENCY_ON_ANALOG * self.bandwidth_hz, Some(bits))
             }
-            (PayloadKind::Data { bits }, LinkMode::Digital { spectral_efficiency_bps_hz, packet_bits }) => {
-                (bits, packet_bits, spectral_efficiency_bps_hz * self.bandwidth_hz, Some(bits))
-            }
+            (
+                PayloadKind::Tensor { bits, .. } | PayloadKind::Data { bits },
+                LinkMode::Digital { spectral_efficiency_bps_hz, packet_bits },
+            ) => (bits, packet_bits, spectral_efficiency_bps_hz * self.bandwidth_hz, Some(bits)),
         };
         let packets = amount.div_ceil(per_packet.max(1)).clamp(1, u64::from(u32::MAX)) as u32;
         let airtime =
@@ -104,7 +98,7 @@ mod tests {
     #[test]
     fn a_llama_7b_token_takes_six_packets() {
         // 4096 values in f16 are 8192 bytes; packets carry 1400.
-        let payload = DIGITAL.payload(PayloadKind::Tensor { values: 4096, bits_per_value: 16 });
+        let payload = DIGITAL.payload(PayloadKind::Tensor { values: 4096, bits: 4096 * 16 });
         assert_eq!((payload.packets, payload.bits), (6, Some(65_536)));
         assert_eq!(payload.airtime, SimTime::from_nanos(819_200)); // 65536 bit at 80 Mbit/s
     }
@@ -112,7 +106,7 @@ mod tests {
     #[test]
     fn analog_sends_two_values_per_hertz_and_second() {
         let analog = UplinkSpec { mode: LinkMode::Analog { packet_values: 4096 }, ..DIGITAL };
-        let payload = analog.payload(PayloadKind::Tensor { values: 64 * 4096, bits_per_value: 32 });
+        let payload = analog.payload(PayloadKind::Tensor { values: 64 * 4096, bits: 64 * 4096 * 32 });
         assert_eq!((payload.packets, payload.bits), (64, None));
         assert_eq!(payload.airtime, SimTime::from_nanos(6_553_600)); // 262144 / 40e6
     }

@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 use splitwave::channel::{
-    Encoding, Impairment, LossUnit, NoiseKey, Packets, Received, Reception, ReceptionRecord, TxNormalisation, apply,
+    Concealment, Encoding, Impairment, LossUnit, NoiseKey, Packets, Received, Reception, ReceptionRecord,
+    RoundReception, TxNormalisation, apply,
 };
 use splitwave::kernel::Streams;
 
@@ -30,6 +31,7 @@ fn record(gains: &[f64]) -> ReceptionRecord {
         loss_probability: 0.0,
         noise_key: NoiseKey { ue: 1, request: 0 },
         packets,
+        rounds: Vec::new(),
     }
 }
 
@@ -229,10 +231,11 @@ fn digital_sees_the_encoding_and_no_noise() {
         encoding: Encoding::F16,
         // Power control neither helps nor harms a packet that is decoded.
         tx_normalisation: TxNormalisation::PerRow,
+        ..Impairment::default()
     };
     let (out, report) = received(&digital, 2, 8);
     let mut expected = tensor(2, 8);
-    Encoding::F16.quantise(&mut expected);
+    Encoding::F16.quantise(&mut expected, 8);
     expected[8..12].fill(0.0);
     assert_eq!(out, expected);
     assert_eq!(report.activation_snr_db, None);
@@ -292,13 +295,15 @@ proptest! {
         prop_assert_eq!((value, row), (rows * d, rows));
     }
 
-    /// Nothing but finite numbers leaves the channel, and what is said to be lost is zero.
+    /// Nothing but finite numbers leaves the channel, and what is said to be lost is zero or concealed.
     #[test]
     fn what_arrives_is_finite(
         values in prop::collection::vec(prop_oneof![-1e3f32..1e3, -f32::MAX..f32::MAX, Just(0.0), Just(1e-45)], 0..200),
         gains in prop::collection::vec((prop_oneof![0.0..3.0f64, Just(0.0), Just(1e-45)], any::<bool>()), 0..40),
         d in 0usize..40,
-        kind in (0usize..3, 0usize..3, 0usize..3),
+        kind in (0usize..3, 0usize..3, 0usize..3, 0usize..5),
+        concealed in (any::<bool>(), any::<bool>()),
+        arrived in prop::collection::vec((any::<bool>(), 0usize..4), 0..5),
         noise_std in prop_oneof![Just(0.0), 0.0..2.0f64, Just(1e30)],
         loss_probability in 0.0..=1.0f64,
     ) {
@@ -306,20 +311,41 @@ proptest! {
             reception: [Reception::Raw, Reception::Equalised, Reception::Digital][kind.0],
             loss_unit: [LossUnit::TokenRow, LossUnit::Chunk, LossUnit::ElementIid][kind.1],
             tx_normalisation: [TxNormalisation::None, TxNormalisation::PerRow, TxNormalisation::PerRequest][kind.2],
-            encoding: Encoding::F16,
+            encoding: [Encoding::F32, Encoding::F16, Encoding::Bf16, Encoding::Int8, Encoding::Int4][kind.3],
+            concealment: if concealed.0 { Concealment::PreviousRow } else { Concealment::Zero },
+            round_concealment: if concealed.1 { Concealment::PreviousRow } else { Concealment::Zero },
         };
-        let mut packets = Packets::default();
-        for &(gain, lost) in &gains {
-            packets.push(gain, lost);
-        }
-        let record = ReceptionRecord { impairment, noise_std, loss_probability, noise_key: NoiseKey { ue: 4, request: 0 }, packets };
+        let sent = |gains: &[(f64, bool)]| {
+            let mut packets = Packets::default();
+            for &(gain, lost) in gains {
+                packets.push(gain, lost);
+            }
+            packets
+        };
+        let rounds = arrived.iter().map(|&(arrived, count)| RoundReception { packets: sent(&gains[..count.min(gains.len())]), arrived });
+        let record = ReceptionRecord {
+            impairment,
+            noise_std,
+            loss_probability,
+            noise_key: NoiseKey { ue: 4, request: 0 },
+            packets: sent(&gains),
+            rounds: rounds.collect(),
+        };
         let mut out = values.clone();
         let report = apply(&record, &streams(), &mut out, d);
         prop_assert!(out.iter().all(|y| y.is_finite()));
         prop_assert!(report.activation_snr_db.is_none_or(f64::is_finite));
-        prop_assert!(out.iter().filter(|&&y| y == 0.0).count() >= report.elements_lost);
-        prop_assert!(report.rows_lost <= values.len().div_ceil(d.max(1)));
-        prop_assert_eq!(report.anything_arrived, report.elements_lost < values.len());
+        let rows = values.len().div_ceil(d.max(1));
+        prop_assert!(concealed.0 || concealed.1 || out.iter().filter(|&&y| y == 0.0).count() >= report.elements_lost);
+        prop_assert!(report.rows_lost <= rows && report.elements_lost <= values.len());
+        if record.rounds.is_empty() {
+            prop_assert_eq!(report.anything_arrived, report.elements_lost < values.len());
+        }
+        if let (Some(prefill), Some(rounds), true) =
+            (record.rows_lost(rows.saturating_sub(record.rounds.len())), record.rounds_lost(), rows >= record.rounds.len())
+        {
+            prop_assert_eq!(report.rows_lost, prefill + rounds);
+        }
         let mut again = values.clone();
         prop_assert_eq!(apply(&record, &streams(), &mut again, d), report);
         prop_assert_eq!(again, out);
