@@ -2,6 +2,9 @@
 //! process of its own; the numbers are its peak resident size (VmHWM, Linux).
 //!
 //! cargo bench --bench memory
+//! cargo bench --bench memory -- model DIRECTORY|FILE.gguf
+//!
+//! The second loads a model and scores one token: peak size over the size of its weights' files.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -9,6 +12,7 @@ use std::process::Command;
 
 use splitwave::control::NoQuality;
 use splitwave::kernel::Streams;
+use splitwave::llm::Decoder;
 use splitwave::network::simulation::{Ports, Simulation};
 use splitwave::record::{RunRecorder, Summary, Utilisation, Wanted};
 use splitwave::run::assembly::assemble;
@@ -65,9 +69,39 @@ fn case(count: &str, seconds: &str, rate: &str) {
         .and_then(|simulation| simulation.run(&mut |_| ControlFlow::Continue(())))
         .expect("a run without a model");
     recorder.finish(&Utilisation::default()).expect("a summary");
+    println!("{} {}", totals.progress.arrived, peak_kilobytes());
+}
+
+/// This process's peak resident size so far.
+fn peak_kilobytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux's /proc");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
-    println!("{} {}", totals.progress.arrived, peak.trim().trim_end_matches(" kB"));
+    peak.trim().trim_end_matches(" kB").parse().expect("a number of kilobytes")
+}
+
+/// Loads a model and uses it.
+fn model(path: &Path) {
+    let weights = |path: &Path| {
+        let known = path.extension().is_some_and(|extension| extension == "safetensors" || extension == "gguf");
+        if known { path.metadata().expect("a file of weights").len() } else { 0 }
+    };
+    let bytes: u64 = match std::fs::read_dir(path) {
+        Ok(files) => files.map(|file| weights(&file.expect("a file").path())).sum(),
+        Err(_) => weights(path),
+    };
+    let decoder = Decoder::open(path).unwrap_or_else(|error| panic!("{error}"));
+    let loaded = peak_kilobytes();
+    decoder.window_nll(&[1, 2]).unwrap_or_else(|error| panic!("{error}"));
+    let (loaded, used) = (loaded as f64 * 1024.0, peak_kilobytes() as f64 * 1024.0);
+    let size = bytes as f64;
+    println!(
+        "checkpoint {:.1} MB; peak when loaded {:.1} MB ({:.3} of it), when used {:.1} MB ({:.3})",
+        size / 1e6,
+        loaded / 1e6,
+        loaded / size,
+        used / 1e6,
+        used / size
+    );
 }
 
 /// Requests and peak kilobytes of a case, run in a process of its own.
@@ -84,7 +118,12 @@ fn measure(count: u32, seconds: u32, rate: &str) -> (f64, f64) {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [word, path] = arguments.as_slice()
+        && word == "model"
+    {
+        return model(Path::new(path));
+    }
     if let [word, count, seconds, rate] = arguments.as_slice()
         && word == "case"
     {

@@ -1,99 +1,140 @@
-//! One decoder layer: attention, then the gated feed-forward network, each after
-//! an RMS norm and added to the residual stream (Touvron et al., arXiv 2302.13971;
-//! grouped-query attention: Ainslie et al., arXiv 2305.13245).
+//! One decoder layer, on rows that follow those it has seen.
 //!
-//! Projections that read the same input are one product (query, key and value;
-//! gate and up). The queries of the heads that share a key head are stacked as
-//! rows, \[kv_heads × group·S × head_dim\], so keys and values are never repeated.
+//! ```text
+//! LLaMA, Mistral, Qwen2, Qwen3                 Cohere
+//!   x += attention(norm(x))                      n = norm(x)
+//!   x += down(silu(gate(n)) · up(n)), n = norm(x)  x += attention(n) + down(silu(gate(n)) · up(n))
+//! ```
+//!
+//! (Touvron et al., arXiv 2302.13971; the parallel form is GPT-J's.)
 
-use candle_core::{Device, Tensor};
+use pulp::Arch;
 
-use super::config::DecoderConfig;
-use super::elementwise::{add_assign, causal_softmax, merged_heads, rms_norm, rotated_heads, swiglu};
-use super::error::LoadError;
-use super::linear::{Linear, with_values};
-use super::rotary::Rotary;
-use super::weights::Checkpoint;
+use super::attention::{AttentionShape, attention};
+use super::checkpoint::Checkpoint;
+use super::config::{DecoderConfig, NormKind};
+use super::elementwise::{Add, Norm, SwiGlu};
+use super::kv_cache::KvLayer;
+use super::projection::Projection;
+use super::rotary::{Angles, Rotary};
+use super::weights::WeightsError;
 
 /// The weights of one layer.
 #[derive(Debug)]
 pub(super) struct Block {
-    shape: Shape,
-    eps: f32,
-    attention_norm: Vec<f32>,
-    query_key_value: Linear,
-    output: Linear,
-    ffn_norm: Vec<f32>,
-    gate_up: Linear,
-    down: Linear,
+    shape: AttentionShape,
+    attention_norm: Norm,
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    /// Norms of each query and key head (Qwen3).
+    head_norms: Option<(Norm, Norm)>,
+    output: Projection,
+    /// `None` where the feed-forward network reads the attention's norm.
+    ffn_norm: Option<Norm>,
+    gate: Projection,
+    up: Projection,
+    down: Projection,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-    d_ff: usize,
+/// Rows between the products of a layer, reused from layer to layer.
+#[derive(Default)]
+pub(super) struct Scratch {
+    normed: Vec<f32>,
+    query: Vec<f32>,
+    key: Vec<f32>,
+    value: Vec<f32>,
+    context: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    out: Vec<f32>,
 }
 
 impl Block {
     /// Reads layer `index` (from 0) of a checkpoint.
-    pub(super) fn load(config: &DecoderConfig, index: usize, checkpoint: &mut Checkpoint) -> Result<Self, LoadError> {
+    pub(super) fn load(
+        config: &DecoderConfig,
+        index: usize,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Self, WeightsError> {
         let &DecoderConfig { d_model: d, heads, kv_heads, head_dim, d_ff, .. } = config;
-        let mut take =
-            |name: &str, shape: &[usize]| checkpoint.take(&format!("model.layers.{index}.{name}.weight"), shape);
-        let attention_norm = take("input_layernorm", &[d])?;
-        let query = take("self_attn.q_proj", &[heads * head_dim, d])?;
-        let key = take("self_attn.k_proj", &[kv_heads * head_dim, d])?;
-        let value = take("self_attn.v_proj", &[kv_heads * head_dim, d])?;
-        let output = take("self_attn.o_proj", &[d, heads * head_dim])?;
-        let ffn_norm = take("post_attention_layernorm", &[d])?;
-        let gate = take("mlp.gate_proj", &[d_ff, d])?;
-        let up = take("mlp.up_proj", &[d_ff, d])?;
-        let down = take("mlp.down_proj", &[d, d_ff])?;
+        let name = |part: &str| format!("model.layers.{index}.{part}");
+        let mut norm = |part: &str, kind: NormKind, width: usize| {
+            let weight = checkpoint.vector(&format!("{}.weight", name(part)), width)?;
+            Ok(Norm { kind, weight, eps: config.norm_eps as f32 })
+        };
+        let attention_norm = norm("input_layernorm", config.norm, d)?;
+        let ffn_norm =
+            if config.parallel_block { None } else { Some(norm("post_attention_layernorm", config.norm, d)?) };
+        let head_norms = if config.qk_norm {
+            Some((
+                norm("self_attn.q_norm", NormKind::Rms, head_dim)?,
+                norm("self_attn.k_norm", NormKind::Rms, head_dim)?,
+            ))
+        } else {
+            None
+        };
+        let mut projection =
+            |part: &str, shape: [usize; 2], bias: bool| Projection::load(checkpoint, &name(part), shape, bias);
         Ok(Self {
-            shape: Shape { heads, kv_heads, head_dim, d_ff },
-            eps: config.norm_eps as f32,
+            shape: AttentionShape { heads, kv_heads, head_dim, window: config.windows.get(index).copied().flatten() },
             attention_norm,
-            query_key_value: Linear::new(&[query, key, value], d)?,
-            output: Linear::new(&[output], heads * head_dim)?,
+            query: projection("self_attn.q_proj", [heads * head_dim, d], config.qkv_bias)?,
+            key: projection("self_attn.k_proj", [kv_heads * head_dim, d], config.qkv_bias)?,
+            value: projection("self_attn.v_proj", [kv_heads * head_dim, d], config.qkv_bias)?,
+            head_norms,
+            output: projection("self_attn.o_proj", [d, heads * head_dim], config.output_bias)?,
             ffn_norm,
-            gate_up: Linear::new(&[gate, up], d)?,
-            down: Linear::new(&[down], d_ff)?,
+            gate: projection("mlp.gate_proj", [d_ff, d], config.mlp_bias)?,
+            up: projection("mlp.up_proj", [d_ff, d], config.mlp_bias)?,
+            down: projection("mlp.down_proj", [d, d_ff], config.mlp_bias)?,
         })
     }
 
-    /// The layer applied to the residual stream `x` \[S × d\], in place.
-    pub(super) fn forward(&self, x: &mut [f32], rotary: &Rotary) -> candle_core::Result<()> {
-        let attended = self.attention(rms_norm(x, &self.attention_norm, self.eps), rotary)?;
-        with_values(&attended, |y| add_assign(x, y))?;
-        let gate_up = self.gate_up.forward(rms_norm(x, &self.ffn_norm, self.eps))?;
-        let activated = with_values(&gate_up, |y| swiglu(y, self.shape.d_ff))?;
-        with_values(&self.down.forward(activated)?, |y| add_assign(x, y))
+    /// Number of weights.
+    pub(super) fn parameters(&self) -> u64 {
+        let projections = [&self.query, &self.key, &self.value, &self.output, &self.gate, &self.up, &self.down];
+        let norms = [Some(&self.attention_norm), self.ffn_norm.as_ref()];
+        let head_norms = self.head_norms.iter().flat_map(|(query, key)| [query, key]);
+        projections.into_iter().map(Projection::parameters).sum::<u64>()
+            + norms.into_iter().flatten().chain(head_norms).map(|norm| norm.weight.len() as u64).sum::<u64>()
     }
 
-    fn attention(&self, normed: Vec<f32>, rotary: &Rotary) -> candle_core::Result<Tensor> {
-        let Shape { heads, kv_heads, head_dim, .. } = self.shape;
-        let rows = normed.len() / self.attention_norm.len();
-        let all_heads = heads + 2 * kv_heads;
-        let projected = self.query_key_value.forward(normed)?;
-        let (query, key) = with_values(&projected, |qkv| {
-            let width = all_heads * head_dim;
-            let scale = 1.0 / (head_dim as f32).sqrt();
-            (
-                rotated_heads(qkv, width, 0, heads, rotary, scale),
-                rotated_heads(qkv, width, heads, kv_heads, rotary, 1.0),
-            )
-        })?;
-        let stacked = heads / kv_heads * rows;
-        let query = Tensor::from_vec(query, (kv_heads, stacked, head_dim), &Device::Cpu)?;
-        let key = Tensor::from_vec(key, (kv_heads, rows, head_dim), &Device::Cpu)?;
-        // A view: the product reads the value heads where they stand.
-        let value = projected.reshape((rows, all_heads, head_dim))?.narrow(1, heads + kv_heads, kv_heads)?;
-        let scores = query.matmul(&key.t()?)?;
-        let weights = with_values(&scores, |scores| causal_softmax(scores, rows))?;
-        let weights = Tensor::from_vec(weights, (kv_heads, stacked, rows), &Device::Cpu)?;
-        let context = weights.matmul(&value.transpose(0, 1)?)?;
-        self.output.forward(with_values(&context, |context| merged_heads(context, rows, head_dim))?)
+    /// The layer applied to rows `x` \[S × d\] of the residual stream, in place. Their
+    /// keys and values are added to `kv`; `angles` are those of their positions.
+    pub(super) fn forward(
+        &self,
+        arch: Arch,
+        x: &mut [f32],
+        kv: &mut KvLayer,
+        (rotary, angles): (&Rotary, &Angles),
+        scratch: &mut Scratch,
+    ) {
+        let Scratch { normed, query, key, value, context, gate, up, out } = scratch;
+        let AttentionShape { heads, kv_heads, head_dim, .. } = self.shape;
+        self.attention_norm.forward(arch, x, normed);
+        self.query.forward(arch, normed, query);
+        self.key.forward(arch, normed, key);
+        self.value.forward(arch, normed, value);
+        if let Some((query_norm, key_norm)) = &self.head_norms {
+            query_norm.apply(arch, query);
+            key_norm.apply(arch, key);
+        }
+        // The scores' 1/√head_dim is taken with the queries.
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        rotary.turn(arch, query, heads * head_dim, angles, scale);
+        rotary.turn(arch, key, kv_heads * head_dim, angles, 1.0);
+        kv.push(key, value);
+        attention(arch, self.shape, query, kv, context);
+        self.output.forward(arch, context, out);
+        arch.dispatch(Add { x, y: out });
+        if let Some(norm) = &self.ffn_norm {
+            norm.forward(arch, x, normed);
+        }
+        self.gate.forward(arch, normed, gate);
+        self.up.forward(arch, normed, up);
+        arch.dispatch(SwiGlu { gate, up });
+        self.down.forward(arch, gate, out);
+        arch.dispatch(Add { x, y: out });
     }
 }

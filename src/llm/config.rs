@@ -1,20 +1,25 @@
-//! `config.json` of a LLaMA-family checkpoint, in both of its generations.
+//! `config.json` of a decoder of the LLaMA kind, in both of its generations.
 //!
-//! transformers 5 writes `rope_parameters { rope_theta, rope_type }` and `dtype`;
-//! older releases write `rope_theta`, `rope_scaling` and `torch_dtype`. Whatever
-//! would change the arithmetic and isn't implemented is refused by its name:
-//! a checkpoint that runs with the wrong rotary angles looks like a bad model.
+//! transformers 5 writes `rope_parameters { rope_theta, rope_type, … }` and `dtype`;
+//! older releases write `rope_theta`, `rope_scaling` and `torch_dtype`. A field that
+//! is absent has the default of its family's configuration class in transformers
+//! (4.56 and 5.23 agree but for Cohere's θ); one that is null is "none" wherever
+//! that class says so. Whatever would change the arithmetic and isn't implemented is
+//! refused by its name: a checkpoint that runs with the wrong rotary angles looks
+//! like a bad model.
 
-use std::fmt::Display;
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use super::config_fields::{Fields, out_of_range, unsupported};
 
 /// Largest size of any one dimension that a config may ask for: far above every
 /// published model, small enough that no product of two overflows.
 const MAX_DIMENSION: usize = 1 << 24;
-/// Longest context whose rotary tables are kept (1,048,576 positions).
+/// Longest context that is taken (1,048,576 positions).
 const MAX_POSITIONS: usize = 1 << 20;
+/// Most layers: eight times the deepest published model. A few bytes of JSON must
+/// not ask for a table of millions.
+const MAX_LAYERS: usize = 1024;
 
 /// The families of decoders that run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +55,7 @@ pub enum RopePairing {
 }
 
 /// What becomes of the rotary frequencies `f_i = θ^(-2i/head_dim)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RopeScaling {
     /// Nothing.
     None,
@@ -70,10 +75,35 @@ pub enum RopeScaling {
         /// `original_max_position_embeddings`: the context trained before the scaling.
         original_positions: f64,
     },
+    /// Frequency i divided by factor i, head_dim/2 factors: Llama 3.1's scaling in GGUF files.
+    Factors(Vec<f64>),
+}
+
+impl Family {
+    /// The families by their `model_type`.
+    pub(super) const NAMES: [(&str, Self); 5] = [
+        ("llama", Self::Llama),
+        ("mistral", Self::Mistral),
+        ("cohere", Self::Cohere),
+        ("qwen2", Self::Qwen2),
+        ("qwen3", Self::Qwen3),
+    ];
+
+    /// The family's `model_type`.
+    pub fn model_type(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Mistral => "mistral",
+            Self::Cohere => "cohere",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+        }
+    }
 }
 
 /// The numbers of a decoder, as its `config.json` gives them.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of config.json or a trait of a family")]
 pub struct DecoderConfig {
     /// The family.
     pub family: Family,
@@ -146,7 +176,7 @@ pub enum ConfigProblem {
     #[error("is not a JSON object: {0}")]
     NotJson(String),
     /// A field that the decoder needs is absent.
-    #[error("field `{0}` is missing; a Hugging Face config.json of a LLaMA model has it")]
+    #[error("field `{0}` is missing; a Hugging Face config.json of this family has it")]
     Missing(&'static str),
     /// A field has a value outside its range or of the wrong type.
     #[error("`{field}` = {value} is not allowed; it must be {allowed}")]
@@ -175,23 +205,29 @@ impl DecoderConfig {
     ///
     /// # Errors
     /// [`ConfigError`] if the text is no JSON object, a field is missing or out of
-    /// range, or the model needs arithmetic other than plain LLaMA with the
-    /// default rotary embedding.
+    /// range, or the model needs arithmetic that isn't implemented: another
+    /// `model_type`, another scaling of the rotary frequencies, another activation.
     pub fn from_json(file: &str, text: &[u8]) -> Result<Self, ConfigError> {
-        let fields = Fields::parse(text).map_err(|problem| ConfigError { file: file.to_owned(), problem })?;
-        Self::from_fields(&fields).map_err(|problem| ConfigError { file: file.to_owned(), problem })
+        let error = |problem| ConfigError { file: file.to_owned(), problem };
+        Fields::parse(text).and_then(|fields| Self::from_fields(&fields)).map_err(error)
     }
 
     fn from_fields(fields: &Fields) -> Result<Self, ConfigProblem> {
-        fields.refuse_other_architectures()?;
+        let family = family(fields)?;
+        let defaults = Defaults::of(family);
+        fields.refuse_foreign_arithmetic(family)?;
         let sizes = Sizes::from_fields(fields)?;
         if sizes.head_dim % 2 != 0 {
             return Err(out_of_range("head_dim", &sizes.head_dim, "even, for the pairs of the rotary embedding"));
         }
-        let max_positions = fields.size("max_position_embeddings", MAX_POSITIONS)?;
-        let rms_norm_eps = positive_real("rms_norm_eps", fields.required("rms_norm_eps")?)?;
+        let cohere = family == Family::Cohere;
+        let eps_field = if cohere { "layer_norm_eps" } else { "rms_norm_eps" };
+        let max_positions = fields.size_or("max_position_embeddings", MAX_POSITIONS, defaults.max_positions)?;
+        let attention_bias = matches!(family, Family::Llama | Family::Cohere | Family::Qwen3)
+            && fields.flag_or("attention_bias", false)?;
+        let rope = fields.rope(family)?;
         Ok(Self {
-            family: Family::Llama,
+            family,
             d_model: sizes.d_model,
             layers: sizes.layers,
             heads: sizes.heads,
@@ -200,22 +236,111 @@ impl DecoderConfig {
             d_ff: sizes.d_ff,
             vocab: sizes.vocab,
             max_positions,
-            norm: NormKind::Rms,
-            norm_eps: rms_norm_eps,
-            rope_theta: fields.rope_theta()?,
-            rope_scaling: RopeScaling::None,
-            rope_pairing: RopePairing::Halves,
-            windows: vec![None; sizes.layers],
-            qkv_bias: false,
-            output_bias: false,
-            mlp_bias: false,
-            qk_norm: false,
-            parallel_block: false,
-            logit_scale: 1.0,
+            norm: if cohere { NormKind::Layer } else { NormKind::Rms },
+            norm_eps: fields.positive_or(eps_field, if cohere { 1e-5 } else { 1e-6 })?,
+            rope_theta: rope.theta,
+            rope_scaling: rope.scaling,
+            rope_pairing: if cohere { RopePairing::Interleaved } else { RopePairing::Halves },
+            windows: windows(fields, family, sizes.layers, max_positions)?,
+            qkv_bias: family == Family::Qwen2 || attention_bias,
+            output_bias: attention_bias,
+            mlp_bias: family == Family::Llama && fields.flag_or("mlp_bias", false)?,
+            qk_norm: family == Family::Qwen3,
+            parallel_block: cohere,
+            logit_scale: if cohere { fields.positive_or("logit_scale", 0.0625)? } else { 1.0 },
             tied_head: sizes.tied_head,
-            bos_token: fields.tokens("bos_token_id", sizes.vocab)?.first().copied(),
-            eos_tokens: fields.tokens("eos_token_id", sizes.vocab)?,
+            bos_token: fields.tokens("bos_token_id", sizes.vocab, defaults.bos)?.first().copied(),
+            eos_tokens: fields.tokens("eos_token_id", sizes.vocab, defaults.eos)?,
         })
+    }
+}
+
+/// What the family's configuration class in transformers says of fields that are absent.
+struct Defaults {
+    max_positions: usize,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    /// `None`: as many as query heads.
+    kv_heads: Option<usize>,
+    /// `None`: d / heads.
+    head_dim: Option<usize>,
+    tied_head: bool,
+}
+
+impl Defaults {
+    fn of(family: Family) -> Self {
+        let rest =
+            Self { max_positions: 32_768, bos: None, eos: None, kv_heads: Some(32), head_dim: None, tied_head: false };
+        match family {
+            Family::Llama => Self { max_positions: 2048, bos: Some(1), eos: Some(2), kv_heads: None, ..rest },
+            Family::Mistral => Self { max_positions: 131_072, bos: Some(1), eos: Some(2), kv_heads: Some(8), ..rest },
+            Family::Cohere => {
+                let (bos, eos) = (Some(5), Some(255_001));
+                Self { max_positions: 8192, bos, eos, kv_heads: None, tied_head: true, ..rest }
+            }
+            Family::Qwen2 => rest,
+            Family::Qwen3 => Self { head_dim: Some(128), ..rest },
+        }
+    }
+}
+
+/// The family that `model_type` names.
+fn family(fields: &Fields) -> Result<Family, ConfigProblem> {
+    let model_type = fields.required("model_type")?;
+    match Family::NAMES.iter().find(|(name, _)| model_type == name) {
+        Some(&(_, family)) => Ok(family),
+        None => Err(unsupported("model_type", model_type, SUPPORTED_FAMILIES)),
+    }
+}
+
+const SUPPORTED_FAMILIES: &str = "\"llama\", \"mistral\", \"cohere\", \"qwen2\", \"qwen3\"";
+
+/// The window W of each layer. Mistral has one for all; Qwen has one for the layers
+/// that `layer_types` calls sliding, or else for those from `max_window_layers` on,
+/// and only if `use_sliding_window` says so.
+fn windows(
+    fields: &Fields,
+    family: Family,
+    layers: usize,
+    max_positions: usize,
+) -> Result<Vec<Option<usize>>, ConfigProblem> {
+    let window = || fields.nullable_size_or("sliding_window", MAX_DIMENSION, 4096);
+    let types = fields.sliding_layers(layers)?;
+    let refuse_types = |supported| match fields.get("layer_types") {
+        Some(value) => Err(unsupported("layer_types", value, supported)),
+        None => Ok(()),
+    };
+    match family {
+        Family::Llama | Family::Cohere => {
+            // Their classes don't know the field: decoding with it and without differ.
+            if let Some(value) = fields.get("sliding_window")
+                && fields.size("sliding_window", MAX_DIMENSION)? < max_positions
+            {
+                return Err(unsupported("sliding_window", value, "null in this family"));
+            }
+            if types.is_some_and(|types| types.contains(&true)) {
+                refuse_types("only \"full_attention\" in this family")?;
+            }
+            Ok(vec![None; layers])
+        }
+        Family::Mistral => {
+            let window = window()?;
+            if types.is_some_and(|types| types.contains(&window.is_none())) {
+                refuse_types("one kind for all layers in this family, sliding if `sliding_window` is set")?;
+            }
+            Ok(vec![window; layers])
+        }
+        Family::Qwen2 | Family::Qwen3 => {
+            let window = if fields.flag_or("use_sliding_window", false)? { window()? } else { None };
+            let Some(types) = types else {
+                let first = fields.count_or("max_window_layers", MAX_DIMENSION, 28)?;
+                return Ok((0..layers).map(|layer| window.filter(|_| layer >= first)).collect());
+            };
+            if window.is_none() && types.contains(&true) {
+                refuse_types("\"sliding_attention\" only with `use_sliding_window` = true and `sliding_window`")?;
+            }
+            Ok(types.into_iter().map(|sliding| window.filter(|_| sliding)).collect())
+        }
     }
 }
 
@@ -241,20 +366,23 @@ impl Sizes {
     }
 
     fn from_fields(fields: &Fields) -> Result<Self, ConfigProblem> {
+        let defaults = family(fields).ok().map(Defaults::of);
         let d_model = fields.size("hidden_size", MAX_DIMENSION)?;
         let heads = fields.size("num_attention_heads", MAX_DIMENSION)?;
-        let kv_heads = match fields.get("num_key_value_heads") {
-            Some(_) => fields.size("num_key_value_heads", MAX_DIMENSION)?,
-            None => heads, // before grouped-query attention there was one kind of head
-        };
+        // null, and before grouped-query attention absence: one kind of head.
+        let default = defaults.as_ref().and_then(|defaults| defaults.kv_heads);
+        let kv_heads =
+            fields.nullable_size_or("num_key_value_heads", MAX_DIMENSION, default.unwrap_or(heads))?.unwrap_or(heads);
         if heads % kv_heads != 0 {
             let allowed = format!("a divisor of `num_attention_heads` = {heads}");
             return Err(out_of_range("num_key_value_heads", &kv_heads, &allowed));
         }
-        let head_dim = match fields.get("head_dim") {
-            Some(_) => fields.size("head_dim", MAX_DIMENSION)?,
-            None if d_model % heads == 0 => d_model / heads,
-            None => {
+        let default = defaults.as_ref().and_then(|defaults| defaults.head_dim);
+        let head_dim = match (fields.get("head_dim"), default) {
+            (Some(_), _) => fields.size("head_dim", MAX_DIMENSION)?,
+            (None, Some(head_dim)) => head_dim,
+            (None, None) if d_model % heads == 0 => d_model / heads,
+            (None, None) => {
                 let allowed = format!("a divisor of `hidden_size` = {d_model} when `head_dim` is absent");
                 return Err(out_of_range("num_attention_heads", &heads, &allowed));
             }
@@ -265,148 +393,13 @@ impl Sizes {
         }
         Ok(Self {
             d_model,
-            layers: fields.size("num_hidden_layers", MAX_DIMENSION)?,
+            layers: fields.size("num_hidden_layers", MAX_LAYERS)?,
             heads,
             kv_heads,
             head_dim,
             d_ff: fields.size("intermediate_size", MAX_DIMENSION)?,
             vocab: fields.size("vocab_size", MAX_DIMENSION)?,
-            tied_head: fields.flag("tie_word_embeddings")?,
+            tied_head: fields.flag_or("tie_word_embeddings", defaults.is_some_and(|defaults| defaults.tied_head))?,
         })
-    }
-}
-
-/// The object of a config.json, with the readers of single fields.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn parse(text: &[u8]) -> Result<Self, ConfigProblem> {
-        match serde_json::from_slice(text) {
-            Ok(Value::Object(map)) => Ok(Self(map)),
-            Ok(other) => Err(ConfigProblem::NotJson(format!("the file holds {}", shown(&other)))),
-            Err(error) => Err(ConfigProblem::NotJson(error.to_string())),
-        }
-    }
-
-    /// A field that is there and not null.
-    fn get(&self, field: &str) -> Option<&Value> {
-        self.0.get(field).filter(|value| !value.is_null())
-    }
-
-    fn required(&self, field: &'static str) -> Result<&Value, ConfigProblem> {
-        self.get(field).ok_or(ConfigProblem::Missing(field))
-    }
-
-    /// A required integer in `1..=max`.
-    fn size(&self, field: &'static str, max: usize) -> Result<usize, ConfigProblem> {
-        let value = self.required(field)?;
-        match value.as_u64().and_then(|n| usize::try_from(n).ok()) {
-            Some(n) if (1..=max).contains(&n) => Ok(n),
-            _ => Err(out_of_range(field, &shown(value), &format!("an integer from 1 to {max}"))),
-        }
-    }
-
-    /// A boolean, false when absent.
-    fn flag(&self, field: &'static str) -> Result<bool, ConfigProblem> {
-        match self.get(field) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(*flag),
-            Some(value) => Err(out_of_range(field, &shown(value), "true or false")),
-        }
-    }
-
-    /// Token ids: null, one, or a list; each below `vocab`.
-    fn tokens(&self, field: &'static str, vocab: usize) -> Result<Vec<u32>, ConfigProblem> {
-        let Some(value) = self.get(field) else { return Ok(Vec::new()) };
-        let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        list.iter()
-            .map(|id| match id.as_u64().and_then(|n| u32::try_from(n).ok()) {
-                Some(n) if (n as usize) < vocab => Ok(n),
-                _ => {
-                    let allowed = format!("null, or token ids below `vocab_size` = {vocab}");
-                    Err(out_of_range(field, &shown(value), &allowed))
-                }
-            })
-            .collect()
-    }
-
-    fn refuse_other_architectures(&self) -> Result<(), ConfigProblem> {
-        let unsupported =
-            |field, value: &Value, supported| Err(ConfigProblem::Unsupported { field, value: shown(value), supported });
-        let model_type = self.required("model_type")?;
-        if model_type != "llama" {
-            return unsupported("model_type", model_type, "\"llama\"");
-        }
-        if let Some(act) = self.get("hidden_act").filter(|act| *act != "silu") {
-            return unsupported("hidden_act", act, "\"silu\"");
-        }
-        for field in ["attention_bias", "mlp_bias"] {
-            if self.flag(field)? {
-                return unsupported(field, &Value::Bool(true), "false (projections without bias)");
-            }
-        }
-        if let Some(value) = self.get("quantization_config") {
-            return unsupported("quantization_config", value, "checkpoints in f32, f16 or bf16");
-        }
-        Ok(())
-    }
-
-    /// θ of the default rotary embedding, from either generation's fields.
-    fn rope_theta(&self) -> Result<f64, ConfigProblem> {
-        const ONLY_DEFAULT: &str = "\"default\" (no scaling of the rotary frequencies)";
-        // `rope_parameters` is the new name of `rope_scaling` with θ moved in.
-        for field in ["rope_parameters", "rope_scaling"] {
-            let Some(value) = self.get(field) else { continue };
-            let Some(rope) = value.as_object() else {
-                return Err(out_of_range(field, &shown(value), "an object or null"));
-            };
-            let kind = rope.get("rope_type").or_else(|| rope.get("type"));
-            if let Some(kind) = kind.filter(|kind| *kind != "default") {
-                return Err(ConfigProblem::Unsupported {
-                    field: "rope_type",
-                    value: shown(kind),
-                    supported: ONLY_DEFAULT,
-                });
-            }
-        }
-        let rope = self.get("rope_parameters");
-        let inner = |name: &str| rope.and_then(|rope| rope.get(name)).filter(|value| !value.is_null());
-        if let Some(part) = inner("partial_rotary_factor").or_else(|| self.get("partial_rotary_factor"))
-            && part.as_f64() != Some(1.0)
-        {
-            return Err(ConfigProblem::Unsupported {
-                field: "partial_rotary_factor",
-                value: shown(part),
-                supported: "1 (the whole head is rotated)",
-            });
-        }
-        match inner("rope_theta").or_else(|| self.get("rope_theta")) {
-            Some(theta) => positive_real("rope_theta", theta),
-            // Files of the first LLaMA releases leave θ out: 10,000 was the only value.
-            // A file of the new generation states it.
-            None if rope.is_none() && self.0.contains_key("torch_dtype") => Ok(10_000.0),
-            None => Err(ConfigProblem::Missing("rope_theta")),
-        }
-    }
-}
-
-fn positive_real(field: &'static str, value: &Value) -> Result<f64, ConfigProblem> {
-    match value.as_f64() {
-        Some(x) if x > 0.0 && x.is_finite() => Ok(x),
-        _ => Err(out_of_range(field, &shown(value), "a number above 0")),
-    }
-}
-
-fn out_of_range(field: &'static str, value: &dyn Display, allowed: &str) -> ConfigProblem {
-    ConfigProblem::OutOfRange { field, value: value.to_string(), allowed: allowed.to_owned() }
-}
-
-/// A JSON value in an error message, cut to a readable length.
-fn shown(value: &Value) -> String {
-    const LONGEST: usize = 60;
-    let text = value.to_string();
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
     }
 }

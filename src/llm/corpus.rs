@@ -154,9 +154,16 @@ impl Corpus {
 
     /// How many windows there are of `len` tokens; sentences have their own lengths.
     pub fn window_count(&self, len: usize) -> usize {
+        self.continued_count(len, 0)
+    }
+
+    /// How many windows there are of `len` tokens with `further` tokens behind them:
+    /// windows and what follows don't overlap with the next, but a sentence's
+    /// continuation is the text behind it, in which other sentences begin.
+    pub fn continued_count(&self, len: usize, further: usize) -> usize {
         match &self.sentences {
-            Some(sentences) => sentences.len(),
-            None => self.tokens.len().checked_div(len).unwrap_or(0),
+            Some(sentences) => sentences.partition_point(|sentence| sentence.end + further <= self.tokens.len()),
+            None => self.tokens.len().checked_div(len + further).unwrap_or(0),
         }
     }
 
@@ -171,16 +178,28 @@ impl Corpus {
     /// [`CorpusError::TooShort`] if there is no window at all, [`CorpusError::Window`] if
     /// there are only fewer.
     pub fn window(&self, index: usize, len: usize) -> Result<&[u32], CorpusError> {
-        let count = self.window_count(len);
+        self.continued(index, len, 0)
+    }
+
+    /// Window `index` (from 0) with the `further` tokens of the text behind it: tokens
+    /// `index·(len + further)..(index + 1)·(len + further)`, or sentence `index` and what
+    /// follows (of sentences that have a window).
+    ///
+    /// # Errors
+    /// As [`Corpus::window`].
+    pub fn continued(&self, index: usize, len: usize, further: usize) -> Result<&[u32], CorpusError> {
+        let count = self.continued_count(len, further);
         if index < count {
-            let range = self.sentences.as_ref().map_or(index * len..(index + 1) * len, |ranges| ranges[index].clone());
+            let stride = len + further;
+            let by_length = index * stride..(index + 1) * stride;
+            let range = self.sentences.as_ref().map_or(by_length, |s| s[index].start..s[index].end + further);
             return Ok(&self.tokens[range]);
         }
         let file = self.file.clone();
         if count > 0 {
             return Err(CorpusError::Window { file, index, count });
         }
-        let needs = if self.sentences.is_some() { SHORTEST_SENTENCE } else { len.max(1) };
+        let needs = if self.sentences.is_some() { SHORTEST_SENTENCE + further } else { (len + further).max(1) };
         Err(CorpusError::TooShort { file, has: self.tokens.len(), needs })
     }
 

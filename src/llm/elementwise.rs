@@ -1,101 +1,198 @@
-//! What a LLaMA block does between its matrix products, on plain slices.
+//! What a decoder does between its matrix products, on plain slices.
 //!
 //! Row-major throughout. Sums run in [`LANES`] partial sums of fixed assignment:
-//! fast, and the same bits on every machine and thread.
+//! fast, and the same bits on every machine and thread. `dispatch` compiles a loop
+//! for the widest vectors of the machine; none of these is fused into multiply-adds,
+//! so the width of the vectors doesn't show.
 
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::config::NormKind;
 use super::exponential::exp_f32;
-use super::rotary::Rotary;
 
 /// Partial sums of a reduction; a multiple of every vector width in use.
 const LANES: usize = 16;
 
-/// Root-mean-square norm of each row, \[S × d\] → \[S × d\]:
-/// `x_i · w_i / √(mean(x²) + ε)` (Zhang & Sennrich, NeurIPS 2019).
-pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
-    let width = weight.len();
-    let mut out = Vec::with_capacity(x.len());
-    for row in x.chunks_exact(width) {
-        let scale = 1.0 / (sum_of_squares(row) / width as f32 + eps).sqrt();
-        out.extend(row.iter().zip(weight).map(|(x, w)| x * scale * w));
-    }
-    out
+/// A loop as a type: pulp compiles it for each width of vectors. (A closure may be
+/// left as a function of its own, which has the narrowest.)
+macro_rules! vectorised {
+    ($(#[$doc:meta])* $name:ident<$lifetime:lifetime> { $($field:ident: $type:ty),* } $body:block) => {
+        $(#[$doc])*
+        pub(super) struct $name<$lifetime> {
+            $(pub $field: $type,)*
+        }
+        impl WithSimd for $name<'_> {
+            type Output = ();
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _: S) {
+                let Self { $($field),* } = self;
+                $body
+            }
+        }
+    };
+}
+pub(super) use vectorised;
+
+/// A norm of rows with its weights.
+#[derive(Debug)]
+pub(super) struct Norm {
+    /// The kind.
+    pub kind: NormKind,
+    /// A weight for each element of a row.
+    pub weight: Vec<f32>,
+    /// ε under the root.
+    pub eps: f32,
 }
 
-/// `x += y`, the residual connection.
-pub(super) fn add_assign(x: &mut [f32], y: &[f32]) {
-    for (x, y) in x.iter_mut().zip(y) {
-        *x += y;
+impl Norm {
+    /// Norms of `x`, \[S × d\], in `out`, d being the number of weights.
+    pub(super) fn forward(&self, arch: Arch, x: &[f32], out: &mut Vec<f32>) {
+        out.clear();
+        out.extend_from_slice(x);
+        self.apply(arch, out);
     }
-}
 
-/// SwiGLU (Shazeer, arXiv 2002.05202) of rows that hold gate and up side by side:
-/// \[S × 2·d_ff\] → \[S × d_ff\], `gate / (1 + e^-gate) · up`.
-pub(super) fn swiglu(gate_up: &[f32], d_ff: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(gate_up.len() / 2);
-    for row in gate_up.chunks_exact(2 * d_ff) {
-        let (gate, up) = row.split_at(d_ff);
-        out.extend(gate.iter().zip(up).map(|(g, u)| g / (1.0 + exp_f32(-g)) * u));
-    }
-    out
-}
-
-/// Takes heads `first..first + count` out of rows of `row_width` values and turns
-/// them by their positions: \[S × row_width\] → \[count × S × head_dim\].
-///
-/// Values are multiplied by `scale` as well (1/√head_dim for the queries, so that
-/// the scores need no pass of their own).
-pub(super) fn rotated_heads(
-    rows: &[f32],
-    row_width: usize,
-    first: usize,
-    count: usize,
-    rotary: &Rotary,
-    scale: f32,
-) -> Vec<f32> {
-    let half = rotary.half();
-    let mut out = Vec::with_capacity(count * 2 * half * (rows.len() / row_width));
-    for head in first..first + count {
-        for (position, row) in rows.chunks_exact(row_width).enumerate() {
-            let (a, b) = row[head * 2 * half..(head + 1) * 2 * half].split_at(half);
-            let (cos, sin) = rotary.at(position);
-            let turned = a.iter().zip(b).zip(cos.iter().zip(sin));
-            // Pairs are (i, i + half), as Hugging Face stores LLaMA's projections.
-            out.extend(turned.clone().map(|((a, b), (cos, sin))| (a * cos - b * sin) * scale));
-            out.extend(turned.map(|((a, b), (cos, sin))| (b * cos + a * sin) * scale));
+    /// Norms in place.
+    pub(super) fn apply(&self, arch: Arch, x: &mut [f32]) {
+        let Self { weight, eps, .. } = self;
+        match self.kind {
+            NormKind::Rms => arch.dispatch(RmsNorm { x, weight, eps: *eps }),
+            NormKind::Layer => arch.dispatch(LayerNorm { x, weight, eps: *eps }),
         }
     }
-    out
 }
 
-/// \[heads × S × head_dim\] → \[S × heads·head_dim\], ready for the output projection.
-pub(super) fn merged_heads(context: &[f32], rows: usize, head_dim: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(context.len());
-    for position in 0..rows {
-        for head in context.chunks_exact(rows * head_dim) {
-            out.extend_from_slice(&head[position * head_dim..(position + 1) * head_dim]);
+vectorised! {
+    /// Root-mean-square norm of each row: `x_i · w_i / √(mean(x²) + ε)` (Zhang & Sennrich, NeurIPS 2019).
+    RmsNorm<'a> { x: &'a mut [f32], weight: &'a [f32], eps: f32 } {
+        let width = weight.len();
+        for row in x.chunks_exact_mut(width) {
+            let scale = 1.0 / (sum_of_squares(row, 0.0) / width as f32 + eps).sqrt();
+            for (x, w) in row.iter_mut().zip(weight) {
+                *x = *x * scale * w;
+            }
         }
     }
-    out
 }
 
-/// Attention weights of each query: softmax over the keys up to its own position,
-/// zero after it. `scores` is \[… × S × S\], row i of each block belongs to position i.
-pub(super) fn causal_softmax(scores: &[f32], rows: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(scores.len());
-    for (index, row) in scores.chunks_exact(rows).enumerate() {
-        let visible = index % rows + 1;
-        let start = out.len();
-        let max = row[..visible].iter().fold(f32::NEG_INFINITY, |max, &x| if x > max { x } else { max });
-        out.extend(row[..visible].iter().map(|x| exp_f32(x - max)));
-        let scale = 1.0 / sum(&out[start..]);
-        for weight in &mut out[start..] {
-            *weight *= scale;
+vectorised! {
+    /// Layer norm of each row, without bias: `(x_i - mean) · w_i / √(variance + ε)`
+    /// (Ba et al., arXiv 1607.06450).
+    LayerNorm<'a> { x: &'a mut [f32], weight: &'a [f32], eps: f32 } {
+        let width = weight.len();
+        for row in x.chunks_exact_mut(width) {
+            let mean = sum(row) / width as f32;
+            let scale = 1.0 / (sum_of_squares(row, mean) / width as f32 + eps).sqrt();
+            for (x, w) in row.iter_mut().zip(weight) {
+                *x = (*x - mean) * scale * w;
+            }
         }
-        out.resize(start + rows, 0.0);
     }
-    out
 }
 
+vectorised! {
+    /// `x += y`, the residual connection.
+    Add<'a> { x: &'a mut [f32], y: &'a [f32] } {
+        for (x, y) in x.iter_mut().zip(y) {
+            *x += y;
+        }
+    }
+}
+
+vectorised! {
+    /// `x += bias` in each row.
+    AddToRows<'a> { x: &'a mut [f32], bias: &'a [f32] } {
+        for row in x.chunks_exact_mut(bias.len()) {
+            for (x, b) in row.iter_mut().zip(bias) {
+                *x += b;
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// SwiGLU (Shazeer, arXiv 2002.05202) in place of `gate`: `gate / (1 + e^-gate) · up`.
+    SwiGlu<'a> { gate: &'a mut [f32], up: &'a [f32] } {
+        for (gate, up) in gate.iter_mut().zip(up) {
+            *gate = *gate / (1.0 + exp_f32(-*gate)) * up;
+        }
+    }
+}
+
+/// Softmax over the `visible` ones of a row of scores; the others become zero.
+#[inline(always)]
+pub(super) fn softmax(row: &mut [f32], visible: Range<usize>) {
+    row[..visible.start].fill(0.0);
+    row[visible.end..].fill(0.0);
+    let (chunks, rest) = row[visible].as_chunks_mut::<LANES>();
+    // The last few as a chunk of their own, so that nothing is done one by one.
+    let mut last = [f32::NEG_INFINITY; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut lanes = last;
+    for chunk in &*chunks {
+        larger(&mut lanes, chunk);
+    }
+    let max = fold(lanes, |a, b| if b > a { b } else { a });
+    let mut total = [0.0; LANES];
+    for chunk in &mut *chunks {
+        for (x, total) in chunk.iter_mut().zip(&mut total) {
+            *x = exp_f32(*x - max);
+            *total += *x;
+        }
+    }
+    for x in &mut last {
+        *x = exp_f32(*x - max);
+    }
+    last[rest.len()..].fill(0.0);
+    for (x, total) in last.iter().zip(&mut total) {
+        *total += x;
+    }
+    let scale = 1.0 / fold(total, |a, b| a + b);
+    for x in chunks.as_flattened_mut() {
+        *x *= scale;
+    }
+    for (out, x) in rest.iter_mut().zip(last) {
+        *out = x * scale;
+    }
+}
+
+/// The larger of each pair; comparisons are false for what is no number.
+#[inline(always)]
+fn larger(lanes: &mut [f32; LANES], x: &[f32; LANES]) {
+    for (lane, &x) in lanes.iter_mut().zip(x) {
+        *lane = if x > *lane { x } else { *lane };
+    }
+}
+
+/// All lanes into one, by halves.
+#[inline(always)]
+fn fold(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = join(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// The largest number.
+#[inline(always)]
+pub(super) fn maximum(x: &[f32]) -> f32 {
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        larger(&mut lanes, chunk);
+    }
+    lanes[..rest.len()].iter_mut().zip(rest).for_each(|(lane, &x)| *lane = if x > *lane { x } else { *lane });
+    fold(lanes, |a, b| if b > a { b } else { a })
+}
+
+#[inline(always)]
 fn sum(x: &[f32]) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
@@ -104,65 +201,74 @@ fn sum(x: &[f32]) -> f32 {
             *lane += x;
         }
     }
-    lanes.iter().sum::<f32>() + rest.iter().sum::<f32>()
+    fold(lanes, |a, b| a + b) + rest.iter().sum::<f32>()
 }
 
-fn sum_of_squares(x: &[f32]) -> f32 {
+/// Σ (x - mean)².
+#[inline(always)]
+fn sum_of_squares(x: &[f32], mean: f32) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
     for chunk in chunks {
         for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane += x * x;
+            *lane += (x - mean) * (x - mean);
         }
     }
-    lanes.iter().sum::<f32>() + rest.iter().map(|x| x * x).sum::<f32>()
+    fold(lanes, |a, b| a + b) + rest.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn norm(kind: NormKind, weight: &[f32], eps: f32, x: &[f32]) -> Vec<f32> {
+        let mut out = Vec::new();
+        Norm { kind, weight: weight.to_vec(), eps }.forward(Arch::new(), x, &mut out);
+        out
+    }
+
     #[test]
     fn rms_norm_of_a_hand_computed_row() {
         // mean(9, 16) = 12.5
-        let y = rms_norm(&[3.0, 4.0, 0.0, 0.0], &[1.0, 2.0], 0.0);
+        let y = norm(NormKind::Rms, &[1.0, 2.0], 0.0, &[3.0, 4.0]);
         let root = 12.5_f32.sqrt();
         assert!((y[0] - 3.0 / root).abs() < 1e-6 && (y[1] - 8.0 / root).abs() < 1e-6);
         // 0 / 0 without ε; with it a lost row stays zero.
-        assert_eq!(rms_norm(&[0.0, 0.0], &[1.0, 2.0], 1e-6), [0.0, 0.0]);
+        assert_eq!(norm(NormKind::Rms, &[1.0, 2.0], 1e-6, &[0.0, 0.0]), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn layer_norm_of_a_hand_computed_row() {
+        // mean 3, variance (4 + 0 + 4)/3
+        let y = norm(NormKind::Layer, &[1.0, 2.0, 3.0], 0.0, &[1.0, 3.0, 5.0]);
+        let root = (8.0_f32 / 3.0).sqrt();
+        assert!((y[0] + 2.0 / root).abs() < 1e-6 && y[1] == 0.0 && (y[2] - 6.0 / root).abs() < 1e-6);
+        assert_eq!(norm(NormKind::Layer, &[1.0, 2.0], 1e-5, &[0.0, 0.0]), [0.0, 0.0]);
     }
 
     #[test]
     fn swiglu_of_hand_computed_values() {
         // silu(1) = 1 / (1 + 1/e) = 0.731 058 6; silu(-1) = -0.268 941 4
-        let y = swiglu(&[1.0, -1.0, 2.0, 10.0], 2);
+        let mut y = [1.0, -1.0];
+        Arch::new().dispatch(SwiGlu { gate: &mut y, up: &[2.0, 10.0] });
         assert!((y[0] - 1.462_117_2).abs() < 1e-6 && (y[1] + 2.689_414_2).abs() < 1e-6);
     }
 
     #[test]
-    fn softmax_sees_the_past_only() {
-        let ln3 = 3.0_f32.ln();
-        let y = causal_softmax(&[5.0, 99.0, 0.0, ln3], 2);
-        assert!((y[0] - 1.0).abs() < 1e-6 && y[1] == 0.0);
-        assert!((y[2] - 0.25).abs() < 1e-6 && (y[3] - 0.75).abs() < 1e-6);
+    fn softmax_sees_what_is_visible_only() {
+        let mut row = [99.0, 0.0, 3.0_f32.ln(), 99.0];
+        softmax(&mut row, 1..3);
+        assert!(row[0] == 0.0 && (row[1] - 0.25).abs() < 1e-6 && (row[2] - 0.75).abs() < 1e-6 && row[3] == 0.0);
+        let mut long: Vec<f32> = (0..40).map(|i| if i == 33 { 50.0 } else { 0.0 }).collect();
+        softmax(&mut long, 0..40);
+        assert!((long[33] - 1.0).abs() < 1e-6, "the maximum may stand anywhere");
     }
 
     #[test]
-    fn rotation_turns_by_the_position_and_keeps_lengths() {
-        let rotary = Rotary::new(4, 3, 10_000.0);
-        // Two rows of two heads; take the second head.
-        let rows = [9.0, 9.0, 9.0, 9.0, 1.0, 2.0, 3.0, 4.0, 9.0, 9.0, 9.0, 9.0, 1.0, 2.0, 3.0, 4.0];
-        let y = rotated_heads(&rows, 8, 1, 1, &rotary, 1.0);
-        assert_eq!(y[..4], [1.0, 2.0, 3.0, 4.0], "position 0 is not turned");
-        let (sin, cos) = 1.0_f32.sin_cos();
-        assert!((y[4] - (cos - 3.0 * sin)).abs() < 1e-6 && (y[6] - (3.0 * cos + sin)).abs() < 1e-6);
-        let (sin, cos) = 0.01_f32.sin_cos(); // θ^(-2/4) = 1/100
-        assert!((y[5] - (2.0 * cos - 4.0 * sin)).abs() < 1e-6 && (y[7] - (4.0 * cos + 2.0 * sin)).abs() < 1e-6);
-    }
-
-    #[test]
-    fn heads_merge_back_into_rows() {
-        let heads = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]; // 2 heads × 2 positions × 2
-        assert_eq!(merged_heads(&heads, 2, 2), [1.0, 2.0, 5.0, 6.0, 3.0, 4.0, 7.0, 8.0]);
+    fn biases_are_added_to_each_row() {
+        let mut x = [1.0, 2.0, 3.0, 4.0];
+        Arch::new().dispatch(AddToRows { x: &mut x, bias: &[10.0, 20.0] });
+        Arch::new().dispatch(Add { x: &mut x, y: &[0.5; 4] });
+        assert_eq!(x, [11.5, 22.5, 13.5, 24.5]);
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::config::ConfigError;
+use super::gguf_error::GgufError;
 use super::tokenizer::TokenizerError;
 use super::weights::WeightsError;
 
@@ -29,24 +30,31 @@ pub enum LoadError {
         /// What is read.
         supported: &'static str,
     },
+    /// The tokenizer makes tokens that the model has no embedding for.
+    #[error(
+        "{file}: the tokenizer has {tokens} tokens, but the model's vocabulary (`vocab_size`) only {vocab}; \
+         take the tokenizer of the same model"
+    )]
+    Vocabulary {
+        /// The tokenizer's file.
+        file: String,
+        /// Its number of tokens.
+        tokens: usize,
+        /// The model's vocabulary V.
+        vocab: usize,
+    },
     /// `config.json` is unusable.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The GGUF file is unusable.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// The checkpoint is unusable.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// `tokenizer.json` is unusable.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// The tensor library failed.
-    #[error("tensor library: {0}")]
-    Backend(String),
-}
-
-impl From<candle_core::Error> for LoadError {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Backend(error.to_string())
-    }
 }
 
 /// A call that the decoder cannot serve.
@@ -105,13 +113,4 @@ pub enum DecoderError {
         /// The first such row.
         position: usize,
     },
-    /// The tensor library failed.
-    #[error("tensor library: {0}")]
-    Backend(String),
-}
-
-impl From<candle_core::Error> for DecoderError {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Backend(error.to_string())
-    }
 }

@@ -7,7 +7,7 @@
 
 /// `e^x` in single precision, relative error below 2e-7 for -87 ≤ x ≤ 88;
 /// arguments beyond are moved to the ends (1.3e-38 and 2.2e38).
-#[inline]
+#[inline(always)]
 pub(super) fn exp_f32(x: f32) -> f32 {
     /// 1.5·2²³: adding it leaves the nearest integer in the low bits of the mantissa.
     const ROUND: f32 = 12_582_912.0;
@@ -30,7 +30,7 @@ pub(super) fn exp_f32(x: f32) -> f32 {
 /// `e^x` in double precision, relative error below 4e-13 for -708 ≤ x ≤ 709, where
 /// the series ends: far below what single-precision logits are good for. Arguments
 /// beyond are moved to the ends.
-#[inline]
+#[inline(always)]
 pub(super) fn exp_f64(x: f64) -> f64 {
     /// 1.5·2⁵², as in [`exp_f32`].
     const ROUND: f64 = 6_755_399_441_055_744.0;

@@ -1,15 +1,16 @@
-//! A model as the user names it: a directory, or the one inside the program.
+//! A model as the user names it: a directory, a GGUF file, or the one inside the program.
 
 use std::path::Path;
 
 use super::builtin;
+use super::checkpoint::{Checkpoint, Source};
 use super::config::DecoderConfig;
+use super::directory;
 use super::error::LoadError;
+use super::gguf::{self, GgufFile};
 use super::model::Decoder;
+use super::safetensors_file;
 use super::tokenizer::Tokenizer;
-
-/// What a model's directory must hold.
-const NEEDED: &str = "config.json, model.safetensors and tokenizer.json";
 
 /// A decoder with its tokenizer.
 #[derive(Debug)]
@@ -22,13 +23,20 @@ pub struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// Opens what a scenario's `model.source` names: [`builtin::NAME`], or the path of
-    /// a Hugging Face directory.
+    /// Opens what a scenario's `model.source` names: [`builtin::NAME`], the path of a
+    /// Hugging Face directory, or that of a file whose name ends in `.gguf`.
     ///
     /// # Errors
     /// [`LoadError`] if a file is missing, damaged, or of a kind that isn't supported.
     pub fn open(source: &str) -> Result<Self, LoadError> {
-        if source == builtin::NAME { Self::builtin() } else { Self::from_dir(Path::new(source)) }
+        let path = Path::new(source);
+        if source == builtin::NAME {
+            Self::builtin()
+        } else if is_gguf(path) {
+            Self::from_gguf(path)
+        } else {
+            Self::from_dir(path)
+        }
     }
 
     /// The model that is compiled into the program.
@@ -39,31 +47,43 @@ impl LoadedModel {
         Self::from_bytes(builtin::NAME, builtin::CONFIG, builtin::WEIGHTS, builtin::TOKENIZER)
     }
 
-    /// Loads a directory with `config.json`, `model.safetensors` and `tokenizer.json`.
+    /// Loads a directory with `config.json`, `tokenizer.json` and the weights, in
+    /// `model.safetensors` or in shards. The weights are never in memory twice.
     ///
     /// # Errors
     /// [`LoadError`] if a file is missing, damaged, or of a kind that isn't supported.
     pub fn from_dir(dir: &Path) -> Result<Self, LoadError> {
         if dir.is_file() {
-            let supported = "a directory in Hugging Face's layout, with model.safetensors in one file";
+            let supported = "a directory in Hugging Face's layout, or a .gguf file";
             return Err(LoadError::Form { file: dir.display().to_string(), form: "a single file", supported });
         }
-        let read = |name: &str| {
-            let path = dir.join(name);
-            std::fs::read(&path).map_err(|error| LoadError::Unreadable {
-                file: path.display().to_string(),
-                reason: error.to_string(),
-                needed: NEEDED,
-            })
-        };
-        let config = read("config.json")?;
-        let index = dir.join("model.safetensors.index.json");
-        if index.is_file() && !dir.join("model.safetensors").exists() {
-            let supported = "model.safetensors in one file (merge the shards by saving the model again)";
-            return Err(LoadError::Form { file: index.display().to_string(), form: "a sharded checkpoint", supported });
-        }
-        let weights = read("model.safetensors")?;
-        Self::from_bytes(&dir.display().to_string(), &config, &weights, &read("tokenizer.json")?)
+        let directory::Directory { config, config_text, checkpoint } = directory::open(dir)?;
+        let tokenizer_path = dir.join("tokenizer.json");
+        let tokenizer = directory::read(&tokenizer_path)?;
+        Self::assemble(config, &config_text, checkpoint, &tokenizer_path.display().to_string(), &tokenizer)
+    }
+
+    /// Loads a GGUF file, which holds configuration, weights and tokenizer. The weights
+    /// are never in memory twice.
+    ///
+    /// # Errors
+    /// [`LoadError`] if it cannot be read, is damaged, or of a kind that isn't supported.
+    pub fn from_gguf(path: &Path) -> Result<Self, LoadError> {
+        Self::assemble_gguf(gguf::open(path)?)
+    }
+
+    /// Builds a model from the bytes of a GGUF file; `place` names it in errors.
+    ///
+    /// # Errors
+    /// [`LoadError`] if it is damaged or of a kind that isn't supported.
+    pub fn from_gguf_bytes(place: &str, bytes: &[u8]) -> Result<Self, LoadError> {
+        Self::assemble_gguf(gguf::from_bytes(place, bytes)?)
+    }
+
+    fn assemble_gguf(file: GgufFile) -> Result<Self, LoadError> {
+        let content_hash = file.content_hash()?;
+        let tokenizer = file.tokenizer(&content_hash)?;
+        Ok(Self { decoder: Decoder::load(file.config, file.checkpoint)?, tokenizer, content_hash })
     }
 
     /// Builds a model from the bytes of its three files; `place` names them in errors.
@@ -72,12 +92,25 @@ impl LoadedModel {
     /// [`LoadError`] if one of them is damaged or of a kind that isn't supported.
     pub fn from_bytes(place: &str, config: &[u8], weights: &[u8], tokenizer: &[u8]) -> Result<Self, LoadError> {
         let parsed = DecoderConfig::from_json(&format!("{place}/config.json"), config)?;
-        let tokenizer = Tokenizer::from_json(&format!("{place}/tokenizer.json"), tokenizer)?;
-        let decoder = Decoder::from_safetensors(parsed, &format!("{place}/model.safetensors"), weights)?;
+        let checkpoint = safetensors_file::single(&format!("{place}/model.safetensors"), Source::Memory(weights))?;
+        Self::assemble(parsed, config, checkpoint, &format!("{place}/tokenizer.json"), tokenizer)
+    }
+
+    fn assemble(
+        config: DecoderConfig,
+        config_text: &[u8],
+        checkpoint: Checkpoint,
+        tokenizer_file: &str,
+        tokenizer: &[u8],
+    ) -> Result<Self, LoadError> {
+        let tokenizer = Tokenizer::from_json(tokenizer_file, tokenizer)?;
+        check_vocabulary(tokenizer_file, &tokenizer, &config)?;
         // The length in front keeps a byte that moves from one file to the other from going unseen.
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&(config.len() as u64).to_le_bytes()).update(config).update(weights);
-        Ok(Self { decoder, tokenizer, content_hash: hasher.finalize().to_hex().to_string() })
+        hasher.update(&(config_text.len() as u64).to_le_bytes()).update(config_text);
+        checkpoint.hash(&mut hasher)?;
+        let content_hash = hasher.finalize().to_hex().to_string();
+        Ok(Self { decoder: Decoder::load(config, checkpoint)?, tokenizer, content_hash })
     }
 
     /// BLAKE3 hash of configuration and weights, in hexadecimal. The tokenizer has
@@ -85,4 +118,28 @@ impl LoadedModel {
     pub fn content_hash(&self) -> &str {
         &self.content_hash
     }
+}
+
+/// Whether `path` is named like a GGUF file, and isn't a directory.
+fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) && !path.is_dir()
+}
+
+/// Configuration and weights at `path`, a directory or a .gguf file.
+///
+/// # Errors
+/// [`LoadError`] if a file is missing, damaged, or of a kind that isn't supported.
+pub(super) fn open_checkpoint(path: &Path) -> Result<(DecoderConfig, Checkpoint<'static>), LoadError> {
+    if is_gguf(path) {
+        let GgufFile { config, checkpoint, .. } = gguf::open(path)?;
+        return Ok((config, checkpoint));
+    }
+    let directory::Directory { config, checkpoint, .. } = directory::open(path)?;
+    Ok((config, checkpoint))
+}
+
+/// Fewer tokens than embeddings are normal, because vocabularies are padded to round numbers.
+fn check_vocabulary(file: &str, tokenizer: &Tokenizer, config: &DecoderConfig) -> Result<(), LoadError> {
+    let (tokens, vocab) = (tokenizer.vocab(), config.vocab);
+    if tokens > vocab { Err(LoadError::Vocabulary { file: file.to_owned(), tokens, vocab }) } else { Ok(()) }
 }

@@ -9,23 +9,24 @@
 //!                                   │ embed                 decoder (model.rs)
 //!                                   ▼
 //!                             hidden [S × d] ── layers 0..p   block.rs
-//!                                   │                            ├ elementwise.rs  norms, softmax, SwiGLU
-//!                             the channel changes rows           ├ rotary.rs       positions
-//!                                   │                            └ linear.rs       matrix products (candle)
-//!                                   ▼
-//!                             hidden [S × d] ── layers p..L, final norm, head
-//!                                   │
+//!                                   │                            ├ projection.rs   x·Wᵀ + b
+//!                             the channel changes rows           │   └ packed.rs   weights as stored ─ gemm.rs
+//!                                   │                            ├ attention.rs    over kv_cache.rs ─ gemm.rs
+//!                                   ▼                            ├ rotary.rs       positions
+//!                             hidden [S × d] ── layers p..L      └ elementwise.rs  norms, softmax, SwiGLU
+//!                                   │ final norm, head
 //!                                   ▼
 //!                             logits [S × V] ── perplexity.rs: Σ -ln P, PPL = exp(Σ/N)
 //! ```
 //!
-//! - **Loading** ([`LoadedModel`], `config.rs`, `weights.rs`, `tokenizer.rs`): a
-//!   Hugging Face directory, or the model compiled into the program
-//!   ([`BUILTIN`]). Everything is checked; what isn't supported is refused by name.
-//! - **Running** ([`Decoder`], [`Hidden`]): `run(run(h, 0..p), p..L)` has the bits of
-//!   `run(h, 0..L)`. A decoder is immutable and shared between threads; its results
-//!   don't depend on the thread or pool that asks. It starts no threads of its own
-//!   when `RAYON_NUM_THREADS` and `CANDLE_NUM_THREADS` are 1, as the program sets them.
+//! - **Loading** ([`LoadedModel`], [`Decoder::open`]): `directory.rs` (Hugging Face's layout,
+//!   `safetensors_file.rs`, `config.rs`), `gguf.rs`, or the model compiled into the
+//!   program ([`BUILTIN`]). Either gives a [`DecoderConfig`] and a `checkpoint.rs`, whose
+//!   tensors are read by rows. Everything is checked; what isn't supported is refused by name.
+//! - **Running** ([`Decoder`], [`Hidden`], [`KvCache`]): `run(run(h, 0..p), p..L)` has the
+//!   bits of `run(h, 0..L)`, and so has `run_cached` in any portions. A decoder is immutable and
+//!   shared between threads; its results don't depend on the thread or pool that asks. It
+//!   starts no threads of its own.
 //! - **Scoring** ([`Nll`], [`TeacherForced`]): eq. (6) in double precision.
 //! - **Prompts** ([`Corpus`]): any UTF-8 text, by windows of tokens or by sentences.
 //! - **Costs** ([`CostModel`], [`Geometry`]): FLOP, bytes and payload of a split, for
@@ -50,21 +51,37 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attention;
 mod block;
 mod builtin;
+mod checkpoint;
 mod config;
+mod config_fields;
 mod corpus;
 mod cost;
+mod directory;
 mod elementwise;
 mod error;
 mod exponential;
+mod gemm;
 mod geometry;
+mod gguf;
+mod gguf_error;
+mod gguf_metadata;
+mod gguf_names;
+mod gguf_reader;
+mod gguf_tokenizer;
 mod hidden;
-mod linear;
+mod kv_cache;
 mod loaded;
 mod model;
+mod packed;
 mod perplexity;
+mod projection;
+mod quantised;
 mod rotary;
+mod safetensors_file;
+mod stored_type;
 mod tokenizer;
 mod weights;
 
@@ -77,9 +94,12 @@ pub use cost::{
 };
 pub use error::{DecoderError, LoadError};
 pub use geometry::{Geometry, scale_split};
+pub use gguf_error::{GgufError, GgufProblem};
 pub use hidden::{Hidden, HiddenShapeError};
+pub use kv_cache::KvCache;
 pub use loaded::LoadedModel;
 pub use model::Decoder;
 pub use perplexity::{Nll, TeacherForced, negative_log_likelihood};
+pub use stored_type::StoredType;
 pub use tokenizer::{Tokenizer, TokenizerError};
 pub use weights::{WeightsError, WeightsProblem};

@@ -1,61 +1,86 @@
 //! The decoder: embedding, any range of layers, and the head.
 
 use std::ops::Range;
+use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use pulp::Arch;
 
-use super::block::Block;
+use super::block::{Block, Scratch};
+use super::checkpoint::{Checkpoint, Source};
 use super::config::DecoderConfig;
-use super::elementwise::rms_norm;
+use super::elementwise::Norm;
 use super::error::{DecoderError, LoadError};
 use super::hidden::Hidden;
-use super::linear::{Linear, with_values};
+use super::kv_cache::{KvCache, KvLayer};
+use super::loaded;
 use super::perplexity::{Nll, TeacherForced, negative_log_likelihood};
+use super::projection::Projection;
 use super::rotary::Rotary;
-use super::weights::Checkpoint;
+use super::safetensors_file;
 
 /// Rows whose logits are held at once while scoring: bounds memory at large
 /// vocabularies, and is enough for the matrix product to run at full speed.
 const ROWS_AT_ONCE: usize = 64;
 
-/// A LLaMA decoder whose layers run in any range, so that a split is two calls:
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// A decoder whose layers run in any range, so that a split is two calls:
 /// `run(embed(tokens), 0..p)` on the device and `run(_, p..L)` on the edge, with
 /// bits equal to `run(_, 0..L)`.
 #[derive(Debug)]
 pub struct Decoder {
     config: DecoderConfig,
-    embedding: Tensor,
+    arch: Arch,
+    embedding: Projection,
     blocks: Vec<Block>,
-    final_norm: Vec<f32>,
-    head: Linear,
+    final_norm: Norm,
+    /// `None`: the embedding.
+    head: Option<Projection>,
     rotary: Rotary,
 }
 
 impl Decoder {
+    /// Opens the checkpoint in a directory of Hugging Face's layout, or a .gguf file,
+    /// without its tokenizer.
+    ///
+    /// # Errors
+    /// [`LoadError`] if a file is missing, damaged, or of a kind that isn't supported.
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
+        let (config, checkpoint) = loaded::open_checkpoint(path)?;
+        Self::load(config, checkpoint)
+    }
+
     /// Builds the decoder from the bytes of a safetensors file; `file` names it in errors.
     ///
     /// # Errors
     /// [`LoadError::Weights`] if the file is damaged or isn't of this configuration.
     pub fn from_safetensors(config: DecoderConfig, file: &str, bytes: &[u8]) -> Result<Self, LoadError> {
-        let mut checkpoint = Checkpoint::parse(file, bytes)?;
-        let shape = [config.vocab, config.d_model];
-        let stored = checkpoint.take("model.embed_tokens.weight", &shape)?;
-        let embedding = Tensor::from_vec(stored, &shape, &Device::Cpu)?;
+        Self::load(config, safetensors_file::single(file, Source::Memory(bytes))?)
+    }
+
+    /// Builds the decoder, reading each tensor once.
+    pub(super) fn load(config: DecoderConfig, mut checkpoint: Checkpoint) -> Result<Self, LoadError> {
+        let &DecoderConfig { vocab, d_model, .. } = &config;
+        let embedding = Projection::load(&mut checkpoint, "model.embed_tokens", [vocab, d_model], false)?;
         let mut blocks = Vec::new();
         for index in 0..config.layers {
             blocks.push(Block::load(&config, index, &mut checkpoint)?);
         }
-        let final_norm = checkpoint.take("model.norm.weight", &[config.d_model])?;
-        let head = if config.tied_head {
-            Linear::transposed_view(&embedding)?
+        let weight = checkpoint.vector("model.norm.weight", d_model)?;
+        let final_norm = Norm { kind: config.norm, weight, eps: config.norm_eps as f32 };
+        // A tied head that is stored as well is the embedding again, or else the head after all:
+        // transformers ties only what is equal.
+        let stored = checkpoint.has(HEAD) && !(config.tied_head && checkpoint.equal(HEAD, EMBEDDING)?);
+        let head = if config.tied_head && !stored {
+            None
         } else {
-            Linear::new(&[checkpoint.take("lm_head.weight", &shape)?], config.d_model)?
+            Some(Projection::load(&mut checkpoint, "lm_head", [vocab, d_model], false)?)
         };
-        // Old files store the rotary frequencies, and some store a tied head twice.
-        let tied = config.tied_head;
-        checkpoint.finish(|name| name.ends_with("rotary_emb.inv_freq") || (tied && name == "lm_head.weight"))?;
-        let rotary = Rotary::new(config.head_dim, config.max_positions, config.rope_theta);
-        Ok(Self { config, embedding, blocks, final_norm, head, rotary })
+        // Old files store the rotary frequencies.
+        checkpoint.finish(|name| name.ends_with("rotary_emb.inv_freq") || (!stored && name == HEAD))?;
+        let rotary = Rotary::new(&config);
+        Ok(Self { config, arch: Arch::new(), embedding, blocks, final_norm, head, rotary })
     }
 
     /// The model's configuration.
@@ -70,10 +95,9 @@ impl Decoder {
 
     /// Number of weights, norms included; a tied head counts once.
     pub fn parameters(&self) -> u64 {
-        let c = &self.config;
-        let projections = 2 * c.heads * c.head_dim + 2 * c.kv_heads * c.head_dim + 3 * c.d_ff;
-        let head = if c.tied_head { 0 } else { c.vocab };
-        ((c.layers * (projections + 2) + c.vocab + head + 1) * c.d_model) as u64
+        let head = self.head.as_ref().map_or(0, Projection::parameters);
+        let blocks: u64 = self.blocks.iter().map(Block::parameters).sum();
+        self.embedding.parameters() + blocks + self.config.d_model as u64 + head
     }
 
     /// Embeds `tokens`: hidden states \[S × d\] in front of layer 0.
@@ -86,11 +110,9 @@ impl Decoder {
         if let Some(position) = tokens.iter().position(|&id| id as usize >= vocab) {
             return Err(DecoderError::TokenBeyondVocabulary { position, id: tokens[position], vocab });
         }
-        let values = with_values(&self.embedding, |table| {
-            let row = |&id: &u32| &table[id as usize * width..(id as usize + 1) * width];
-            tokens.iter().flat_map(row).copied().collect::<Vec<f32>>()
-        })?;
-        Hidden::from_vec(values, width).map_err(|error| DecoderError::Backend(error.to_string()))
+        let values = tokens.iter().flat_map(|&id| self.embedding.row(self.arch, id as usize)).collect();
+        Hidden::from_vec(values, width)
+            .map_err(|_| DecoderError::WindowLength { rows: 0, max: self.config.max_positions })
     }
 
     /// Runs `layers` (counted from 0, end exclusive) on hidden states \[S × d\].
@@ -102,13 +124,46 @@ impl Decoder {
     /// [`DecoderError`] if `layers` or the shape of `hidden` don't fit the model.
     pub fn run(&self, mut hidden: Hidden, layers: Range<usize>) -> Result<Hidden, DecoderError> {
         self.check_hidden(&hidden)?;
-        let Some(blocks) = self.blocks.get(layers.clone()) else {
-            return Err(DecoderError::Layers { range: layers, layers: self.layers() });
-        };
+        let blocks = self.blocks_of(&layers)?;
+        let angles = self.rotary.angles(0, hidden.rows());
+        let mut scratch = Scratch::default();
         for block in blocks {
-            block.forward(hidden.values_mut(), &self.rotary)?;
+            let mut kv = KvLayer::new(&self.config);
+            block.forward(self.arch, hidden.values_mut(), &mut kv, (&self.rotary, &angles), &mut scratch);
         }
         Ok(hidden)
+    }
+
+    /// An empty cache for `layers`, to be filled by [`Decoder::run_cached`].
+    ///
+    /// # Errors
+    /// [`DecoderError::Layers`] if the model has no such layers.
+    pub fn kv_cache(&self, layers: Range<usize>) -> Result<KvCache, DecoderError> {
+        self.blocks_of(&layers)?;
+        Ok(KvCache::new(&self.config, layers))
+    }
+
+    /// Runs the cache's layers on rows \[S × d\] that follow the positions it holds, and
+    /// keeps their keys and values there. Rows in any portions have the bits that
+    /// [`Decoder::run`] gives them all at once.
+    ///
+    /// # Errors
+    /// [`DecoderError`] if the rows don't fit the model, or with those before them are too many.
+    pub fn run_cached(&self, mut hidden: Hidden, cache: &mut KvCache) -> Result<Hidden, DecoderError> {
+        self.check_hidden(&hidden)?;
+        let blocks = self.blocks_of(&cache.layers())?;
+        self.check_rows(cache.len() + hidden.rows())?;
+        let angles = self.rotary.angles(cache.len(), hidden.rows());
+        let mut scratch = Scratch::default();
+        for (block, kv) in blocks.iter().zip(&mut cache.layers) {
+            block.forward(self.arch, hidden.values_mut(), kv, (&self.rotary, &angles), &mut scratch);
+        }
+        Ok(hidden)
+    }
+
+    fn blocks_of(&self, layers: &Range<usize>) -> Result<&[Block], DecoderError> {
+        let count = self.layers();
+        self.blocks.get(layers.clone()).ok_or_else(|| DecoderError::Layers { range: layers.clone(), layers: count })
     }
 
     /// Logits \[S × V\], row-major, of hidden states \[S × d\] behind the last layer.
@@ -183,12 +238,19 @@ impl Decoder {
         mut visit: impl FnMut(usize, &[f32]) -> Result<(), DecoderError>,
     ) -> Result<(), DecoderError> {
         let (width, vocab) = (self.config.d_model, self.config.vocab);
+        let head = self.head.as_ref().unwrap_or(&self.embedding);
+        let scale = self.config.logit_scale as f32;
+        let (mut normed, mut logits) = (Vec::new(), Vec::new());
         for (part, rows) in rows.chunks(ROWS_AT_ONCE * width).enumerate() {
-            let normed = rms_norm(rows, &self.final_norm, self.config.norm_eps as f32);
-            with_values(&self.head.forward(normed)?, |logits| {
-                let mut numbered = logits.chunks_exact(vocab).enumerate();
-                numbered.try_for_each(|(row, logits)| visit(part * ROWS_AT_ONCE + row, logits))
-            })??;
+            self.final_norm.forward(self.arch, rows, &mut normed);
+            head.forward(self.arch, &normed, &mut logits);
+            if scale != 1.0 {
+                for logit in &mut logits {
+                    *logit *= scale;
+                }
+            }
+            let mut numbered = logits.chunks_exact(vocab).enumerate();
+            numbered.try_for_each(|(row, logits)| visit(part * ROWS_AT_ONCE + row, logits))?;
         }
         Ok(())
     }

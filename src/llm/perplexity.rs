@@ -6,6 +6,9 @@
 
 use std::ops::{Add, AddAssign};
 
+use pulp::{Arch, Simd, WithSimd};
+
+use super::elementwise::maximum;
 use super::exponential::exp_f64;
 
 /// Partial sums of a reduction, in fixed assignment.
@@ -87,18 +90,31 @@ impl TeacherForced {
 /// there is no distribution.
 pub fn negative_log_likelihood(logits: &[f32], target: u32) -> Option<f64> {
     let scored = f64::from(*logits.get(target as usize)?);
-    let max = logits.iter().fold(f32::NEG_INFINITY, |max, &z| if z > max { z } else { max });
-    let max = f64::from(max);
-    let (chunks, rest) = logits.as_chunks::<LANES>();
-    let mut lanes = [0.0; LANES];
-    for chunk in chunks {
-        for (lane, z) in lanes.iter_mut().zip(chunk) {
-            *lane += exp_f64(f64::from(*z) - max);
-        }
-    }
-    let total = lanes.iter().sum::<f64>() + rest.iter().map(|z| exp_f64(f64::from(*z) - max)).sum::<f64>();
+    let (max, total) = Arch::new().dispatch(ShiftedExponentials { logits });
     let nll = max + total.ln() - scored;
     nll.is_finite().then_some(nll)
+}
+
+/// (m, Σ e^(z-m)) with m the largest z.
+struct ShiftedExponentials<'a> {
+    logits: &'a [f32],
+}
+
+impl WithSimd for ShiftedExponentials<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> (f64, f64) {
+        let max = f64::from(maximum(self.logits));
+        let (chunks, rest) = self.logits.as_chunks::<LANES>();
+        let mut lanes = [0.0; LANES];
+        for chunk in chunks {
+            for (lane, z) in lanes.iter_mut().zip(chunk) {
+                *lane += exp_f64(f64::from(*z) - max);
+            }
+        }
+        (max, lanes.iter().sum::<f64>() + rest.iter().map(|z| exp_f64(f64::from(*z) - max)).sum::<f64>())
+    }
 }
 
 #[cfg(test)]

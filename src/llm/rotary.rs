@@ -1,40 +1,121 @@
-//! Rotary position embedding (Su et al., arXiv 2104.09864): tables of angles.
+//! Rotary position embedding (Su et al., arXiv 2104.09864): angles, and the turning.
 
-/// Cosines and sines of `position · θ^(-2i/head_dim)`, i < head_dim/2, for every
-/// position a model may be asked for.
+use pulp::{Arch, Simd, WithSimd};
+
+use super::config::{DecoderConfig, RopePairing, RopeScaling};
+use super::elementwise::vectorised;
+
+/// Positions whose angles are kept; those beyond are computed when they come.
+const KEPT: usize = 4096;
+
+/// Cosines and sines of `position · f_i`, i < head_dim/2.
 #[derive(Debug)]
 pub(super) struct Rotary {
-    half: usize,
+    pairing: RopePairing,
+    frequencies: Vec<f64>,
+    kept: Angles,
+}
+
+/// Cosines and sines of consecutive positions, head_dim/2 each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Angles {
     cos: Vec<f32>,
     sin: Vec<f32>,
 }
 
 impl Rotary {
-    /// Tables for heads of `head_dim` (even) and positions `0..positions`. The
-    /// angles are computed in double precision: single loses digits at long contexts.
-    pub(super) fn new(head_dim: usize, positions: usize, theta: f64) -> Self {
-        let half = head_dim / 2;
-        let frequencies: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
-        let mut cos = Vec::with_capacity(positions * half);
-        let mut sin = Vec::with_capacity(positions * half);
-        for position in 0..positions {
-            for frequency in &frequencies {
-                let (s, c) = (position as f64 * frequency).sin_cos();
-                cos.push(c as f32);
-                sin.push(s as f32);
+    /// The embedding of a model.
+    pub(super) fn new(config: &DecoderConfig) -> Self {
+        let frequencies = frequencies(config);
+        let kept = Angles::new(&frequencies, 0..KEPT.min(config.max_positions));
+        Self { pairing: config.rope_pairing, frequencies, kept }
+    }
+
+    /// The angles of `count` positions from `start` on.
+    pub(super) fn angles(&self, start: usize, count: usize) -> Angles {
+        let half = self.frequencies.len();
+        let range = start * half..(start + count) * half;
+        match (self.kept.cos.get(range.clone()), self.kept.sin.get(range)) {
+            (Some(cos), Some(sin)) => Angles { cos: cos.to_vec(), sin: sin.to_vec() },
+            _ => Angles::new(&self.frequencies, start..start + count),
+        }
+    }
+
+    /// Turns every head of every row, \[S × heads·head_dim\], by its row's position,
+    /// and multiplies it by `scale`.
+    pub(super) fn turn(&self, arch: Arch, rows: &mut [f32], width: usize, angles: &Angles, scale: f32) {
+        let half = self.frequencies.len();
+        match self.pairing {
+            RopePairing::Halves => arch.dispatch(TurnHalves { rows, width, half, angles, scale }),
+            RopePairing::Interleaved => arch.dispatch(TurnNeighbours { rows, width, half, angles, scale }),
+        }
+    }
+}
+
+vectorised! {
+    /// Turns elements i and i + head_dim/2 of each head together.
+    TurnHalves<'a> { rows: &'a mut [f32], width: usize, half: usize, angles: &'a Angles, scale: f32 } {
+        let angles = angles.cos.chunks_exact(half).zip(angles.sin.chunks_exact(half));
+        for (row, (cos, sin)) in rows.chunks_exact_mut(width).zip(angles) {
+            for head in row.chunks_exact_mut(2 * half) {
+                let (a, b) = head.split_at_mut(half);
+                for ((a, b), (cos, sin)) in a.iter_mut().zip(b).zip(cos.iter().zip(sin)) {
+                    (*a, *b) = ((*a * cos - *b * sin) * scale, (*b * cos + *a * sin) * scale);
+                }
             }
         }
-        Self { half, cos, sin }
     }
+}
 
-    /// Number of angles per position, head_dim / 2.
-    pub(super) fn half(&self) -> usize {
-        self.half
+vectorised! {
+    /// Turns elements 2i and 2i + 1 of each head together.
+    TurnNeighbours<'a> { rows: &'a mut [f32], width: usize, half: usize, angles: &'a Angles, scale: f32 } {
+        let angles = angles.cos.chunks_exact(half).zip(angles.sin.chunks_exact(half));
+        for (row, (cos, sin)) in rows.chunks_exact_mut(width).zip(angles) {
+            for head in row.chunks_exact_mut(2 * half) {
+                for ([a, b], (cos, sin)) in head.as_chunks_mut().0.iter_mut().zip(cos.iter().zip(sin)) {
+                    (*a, *b) = ((*a * cos - *b * sin) * scale, (*b * cos + *a * sin) * scale);
+                }
+            }
+        }
     }
+}
 
-    /// Cosines and sines at `position`, `half` values each.
-    pub(super) fn at(&self, position: usize) -> (&[f32], &[f32]) {
-        let range = position * self.half..(position + 1) * self.half;
-        (&self.cos[range.clone()], &self.sin[range])
+impl Angles {
+    /// Computed in double precision: single loses digits at long contexts.
+    fn new(frequencies: &[f64], positions: std::ops::Range<usize>) -> Self {
+        let mut angles = Self::default();
+        for position in positions {
+            for frequency in frequencies {
+                let (sin, cos) = (position as f64 * frequency).sin_cos();
+                angles.cos.push(cos as f32);
+                angles.sin.push(sin as f32);
+            }
+        }
+        angles
     }
+}
+
+/// `θ^(-2i/head_dim)`, i < head_dim/2, after the model's scaling.
+fn frequencies(config: &DecoderConfig) -> Vec<f64> {
+    let plain = |i: usize| config.rope_theta.powf(-2.0 * i as f64 / config.head_dim as f64);
+    (0..config.head_dim / 2)
+        .map(|i| match &config.rope_scaling {
+            RopeScaling::None => plain(i),
+            RopeScaling::Linear { factor } => plain(i) / factor,
+            RopeScaling::Factors(factors) => plain(i) / factors.get(i).copied().unwrap_or(1.0),
+            &RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_positions } => {
+                let wavelength = 2.0 * std::f64::consts::PI / plain(i);
+                if wavelength < original_positions / high_freq_factor {
+                    plain(i)
+                } else if wavelength > original_positions / low_freq_factor {
+                    plain(i) / factor
+                } else {
+                    let smooth =
+                        (original_positions / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                    (1.0 - smooth) * plain(i) / factor + smooth * plain(i)
+                }
+            }
+        })
+        .collect()
 }

@@ -43,6 +43,11 @@ impl Tokenizer {
         Ok(Self { file: file.to_owned(), inner, content_hash: blake3::hash(bytes).to_hex().to_string() })
     }
 
+    /// A tokenizer built from the lists of another file; `file` names it in errors.
+    pub(super) fn from_parts(file: String, inner: tokenizers::Tokenizer, content_hash: String) -> Self {
+        Self { file, inner, content_hash }
+    }
+
     /// The token ids of `text`, without special tokens.
     ///
     /// # Errors

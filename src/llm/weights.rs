@@ -1,13 +1,4 @@
-//! A safetensors checkpoint: named tensors in, checked `f32` values out.
-//!
-//! Nothing is taken on trust: each tensor is asked for by its Hugging Face name
-//! and shape, its numbers must be finite, and a tensor that nobody asked for is an
-//! error, because a bias or a layer that is silently left out gives a model that
-//! runs and is wrong.
-
-use std::collections::BTreeSet;
-
-use safetensors::{Dtype, SafeTensors};
+//! What can be wrong with a checkpoint's weights.
 
 /// A checkpoint that cannot be used: which file, and what about it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -27,8 +18,33 @@ pub enum WeightsProblem {
     Malformed {
         /// Length of what was read.
         bytes: usize,
-        /// The parser's finding.
+        /// The finding.
         reason: String,
+    },
+    /// The file was opened, but its bytes don't come.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+    /// The text of model.safetensors.index.json doesn't say where tensors are.
+    #[error("is not an index of shards: {0}; fetch it again, it belongs to the checkpoint")]
+    Index(String),
+    /// A shard that the index calls for cannot be opened.
+    #[error("cannot be read: {reason}; {index} calls for this shard, so it must be in the same directory")]
+    Shard {
+        /// The system's reason.
+        reason: String,
+        /// The index file.
+        index: String,
+    },
+    /// The index promises a tensor that its shard doesn't hold.
+    #[error("tensor `{0}` is not in this shard, though the index says so; all files must be of the same model")]
+    NotInShard(String),
+    /// Two shards hold tensors of one name.
+    #[error("tensor `{name}` is in {other} too; one of the two shards is of another model")]
+    Twice {
+        /// The tensor's name.
+        name: String,
+        /// The other file.
+        other: String,
     },
     /// A tensor that the configuration calls for isn't there.
     #[error("tensor `{0}` is missing; config.json and checkpoint must be of the same model")]
@@ -44,95 +60,43 @@ pub enum WeightsProblem {
         expected: Vec<usize>,
     },
     /// A tensor is stored in a type that isn't read.
-    #[error("tensor `{name}` is stored as {dtype}; supported: F32, F16, BF16")]
+    #[error("tensor `{name}` is stored as {dtype}; supported: {supported}")]
     Dtype {
         /// The tensor's name.
         name: String,
         /// Its element type in the file.
         dtype: String,
+        /// The types that are read.
+        supported: &'static str,
+    },
+    /// The rows of a matrix don't consist of whole blocks of its type.
+    #[error("tensor `{name}` has rows of {columns} values, but {stored} comes in blocks of {block}")]
+    Blocks {
+        /// The tensor's name.
+        name: String,
+        /// Width of a row.
+        columns: usize,
+        /// Its element type in the file.
+        stored: &'static str,
+        /// Elements of a block.
+        block: usize,
     },
     /// A weight is infinite or not a number.
     #[error("tensor `{name}` holds {value} at element {index}; weights must be finite, so the file is damaged")]
     NotFinite {
         /// The tensor's name.
         name: String,
-        /// Row-major index of the first such element.
+        /// Row-major index of the first such element; of a quantised block, its first element.
         index: usize,
-        /// The value there.
+        /// The value there; of a quantised block, its scale.
         value: f32,
     },
     /// The file holds tensors that the configuration has no place for.
-    #[error("tensor `{first}` has no place in a LLaMA of this config.json ({count} such in all)")]
+    #[error("tensor `{first}` has no place in a model of this config.json ({count} such in all)")]
     Unexpected {
         /// The first such name in alphabetical order.
         first: String,
         /// How many there are.
         count: usize,
     },
-}
-
-/// A safetensors file whose tensors are handed out one by one.
-pub(super) struct Checkpoint<'a> {
-    file: &'a str,
-    tensors: SafeTensors<'a>,
-    taken: BTreeSet<String>,
-}
-
-impl<'a> Checkpoint<'a> {
-    /// Parses the header; `file` names the checkpoint in errors.
-    pub(super) fn parse(file: &'a str, bytes: &'a [u8]) -> Result<Self, WeightsError> {
-        match SafeTensors::deserialize(bytes) {
-            Ok(tensors) => Ok(Self { file, tensors, taken: BTreeSet::new() }),
-            Err(error) => Err(WeightsError {
-                file: file.to_owned(),
-                problem: WeightsProblem::Malformed { bytes: bytes.len(), reason: error.to_string() },
-            }),
-        }
-    }
-
-    /// The values of tensor `name`, row-major, which must have `shape`.
-    pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
-        let values = self.read(name, shape).map_err(|problem| self.error(problem))?;
-        self.taken.insert(name.to_owned());
-        Ok(values)
-    }
-
-    fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsProblem> {
-        let tensor = self.tensors.tensor(name).map_err(|_| WeightsProblem::Missing(name.to_owned()))?;
-        if tensor.shape() != shape {
-            return Err(WeightsProblem::Shape {
-                name: name.to_owned(),
-                found: tensor.shape().to_vec(),
-                expected: shape.to_vec(),
-            });
-        }
-        let values: Vec<f32> = match tensor.dtype() {
-            Dtype::F32 => tensor.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-            Dtype::F16 => tensor.data().as_chunks().0.iter().map(|&b| half::f16::from_le_bytes(b).to_f32()).collect(),
-            Dtype::BF16 => tensor.data().as_chunks().0.iter().map(|&b| half::bf16::from_le_bytes(b).to_f32()).collect(),
-            other => return Err(WeightsProblem::Dtype { name: name.to_owned(), dtype: format!("{other:?}") }),
-        };
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(index) => Err(WeightsProblem::NotFinite { name: name.to_owned(), index, value: values[index] }),
-            None => Ok(values),
-        }
-    }
-
-    /// Ends the reading: everything in the file must have been asked for.
-    /// `ignored` says which names a complete model may leave alone.
-    pub(super) fn finish(self, ignored: impl Fn(&str) -> bool) -> Result<(), WeightsError> {
-        let mut rest: Vec<&str> = self.tensors.names().into_iter().collect();
-        rest.retain(|name| !self.taken.contains(*name) && !ignored(name));
-        rest.sort_unstable();
-        match rest.first() {
-            None => Ok(()),
-            Some(first) => {
-                Err(self.error(WeightsProblem::Unexpected { first: (*first).to_owned(), count: rest.len() }))
-            }
-        }
-    }
-
-    fn error(&self, problem: WeightsProblem) -> WeightsError {
-        WeightsError { file: self.file.to_owned(), problem }
-    }
 }

@@ -229,7 +229,7 @@ fn the_builtin_model_and_corpus_are_described() {
     assert_eq!((config.layers, config.d_model, config.heads, config.kv_heads), (16, 128, 4, 2));
     assert_eq!((config.head_dim, config.d_ff, config.vocab, config.max_positions), (32, 352, 2048, 512));
     assert_eq!((config.bos_token, config.eos_tokens.as_slice(), config.tied_head), (Some(0), [1].as_slice(), true));
-    assert_eq!((config.rope_theta, config.rms_norm_eps), (10_000.0, 1e-6));
+    assert_eq!((config.rope_theta, config.norm_eps), (10_000.0, 1e-6));
     assert_eq!(tokenizer.vocab(), 2048);
     let text = "The ferry did not run on Sundays.";
     assert_eq!(tokenizer.decode(&tokenizer.encode(text).unwrap()).unwrap(), text);

@@ -1,0 +1,55 @@
+//! A projection of rows: weights, and a bias where the family has one.
+
+use pulp::Arch;
+
+use super::checkpoint::Checkpoint;
+use super::elementwise::AddToRows;
+use super::packed::Packed;
+use super::weights::WeightsError;
+
+/// `y = x·Wᵀ + b`, rows \[S × in\] to \[S × out\].
+#[derive(Debug)]
+pub(super) struct Projection {
+    weight: Packed,
+    bias: Option<Vec<f32>>,
+}
+
+impl Projection {
+    /// Reads `name.weight` \[out × in\], and `name.bias` \[out\] if there is to be one.
+    pub(super) fn load(
+        checkpoint: &mut Checkpoint,
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+        bias: bool,
+    ) -> Result<Self, WeightsError> {
+        let weight = format!("{name}.weight");
+        let stored = checkpoint.stored_type(&weight)?;
+        let shape = [outputs, inputs];
+        // Before any memory is set aside for a shape that the file doesn't have.
+        checkpoint.read_rows(&weight, shape, 0..0, &mut Vec::new())?;
+        let weight =
+            Packed::pack(outputs, inputs, stored, |rows, bytes| checkpoint.read_rows(&weight, shape, rows, bytes))?;
+        let bias = if bias { Some(checkpoint.vector(&format!("{name}.bias"), outputs)?) } else { None };
+        Ok(Self { weight, bias })
+    }
+
+    /// Number of weights, the bias included.
+    pub(super) fn parameters(&self) -> u64 {
+        (self.weight.inputs() * self.weight.outputs() + self.bias.as_ref().map_or(0, Vec::len)) as u64
+    }
+
+    /// Projects `rows` into `out`, which becomes \[S × out\].
+    pub(super) fn forward(&self, arch: Arch, rows: &[f32], out: &mut Vec<f32>) {
+        out.clear();
+        out.resize(rows.len() / self.weight.inputs() * self.weight.outputs(), 0.0);
+        self.weight.multiply(arch, rows, out);
+        if let Some(bias) = &self.bias {
+            arch.dispatch(AddToRows { x: out, bias });
+        }
+    }
+
+    /// Weights of one output: an embedding's row.
+    pub(super) fn row(&self, arch: Arch, output: usize) -> Vec<f32> {
+        self.weight.row(arch, output)
+    }
+}
