@@ -10,8 +10,11 @@ use crate::run::theory::Mm1;
 /// Most rows shown; summary.csv has all.
 const MOST_ROWS: usize = 40;
 
-/// Columns of the table: the header, the column of summary.csv, and its form.
-const COLUMNS: [(&str, &str, Form); 18] = [
+/// A column of the table: the header, the column of summary.csv, and its form.
+type Column = (&'static str, &'static str, Form);
+
+/// Columns in order.
+const COLUMNS: [Column; 20] = [
     ("run", "", Form::Word),
     ("group", "name", Form::Word),
     ("requests", "arrivals", Form::Count),
@@ -24,6 +27,8 @@ const COLUMNS: [(&str, &str, Form); 18] = [
     ("p50", "e2e_median_s", Form::Milliseconds),
     ("p95", "e2e_p95_s", Form::Milliseconds),
     ("p99", "e2e_p99_s", Form::Milliseconds),
+    ("TTFT", "ttft_mean_s", Form::Milliseconds),
+    ("TPOT", "tpot_mean_s", Form::Milliseconds),
     ("PPL", "corpus_ppl", Form::Decimal),
     ("clean", "corpus_ppl_clean", Form::Decimal),
     ("split", "split_mean", Form::Decimal),
@@ -31,6 +36,9 @@ const COLUMNS: [(&str, &str, Form); 18] = [
     ("uplink", "uplink_utilisation", Form::Share),
     ("edge", "edge_utilisation", Form::Share),
 ];
+
+/// Columns that say something of sessions only.
+const OF_SESSIONS: [&str; 2] = ["ttft_mean_s", "tpot_mean_s"];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
@@ -47,7 +55,7 @@ type Row = BTreeMap<String, String>;
 /// The results of the runs that are there: a row for all (and per group, if there
 /// are several), and what theory says where a scenario is simple enough.
 pub fn results(jobs: &[Job], finished: &[(usize, RunOutcome)]) -> String {
-    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut rows: Vec<(String, Row)> = Vec::new();
     let mut theory = String::new();
     for (index, outcome) in finished {
         let (Some(job), RunOutcome::Finished { path, .. } | RunOutcome::Skipped { path }) = (jobs.get(*index), outcome)
@@ -56,12 +64,11 @@ pub fn results(jobs: &[Job], finished: &[(usize, RunOutcome)]) -> String {
         };
         let summary = read(path);
         let groups = summary.iter().filter(|row| cell(row, "scope") == "group").count();
-        for row in summary.iter().filter(|row| cell(row, "scope") == "all" || groups > 1) {
-            let label = format!("{} #{}", job.assembly.scenario.name, job.replication);
-            rows.push(COLUMNS.iter().map(|(_, column, form)| shown(row, column, *form, &label)).collect());
-        }
         if let (Some(queue), Some(all)) = (Mm1::of(&job.assembly), summary.last()) {
             theory += &beside_theory(queue, all);
+        }
+        for row in summary.into_iter().filter(|row| cell(row, "scope") == "all" || groups > 1) {
+            rows.push((format!("{} #{}", job.assembly.scenario.name, job.replication), row));
         }
     }
     if rows.is_empty() {
@@ -69,7 +76,13 @@ pub fn results(jobs: &[Job], finished: &[(usize, RunOutcome)]) -> String {
     }
     let hidden = rows.len().saturating_sub(MOST_ROWS);
     rows.truncate(MOST_ROWS);
-    let mut text = align(&COLUMNS.map(|(header, ..)| header.to_owned()), &rows);
+    let sessions = rows.iter().any(|(_, row)| !cell(row, "tpot_mean_s").is_empty());
+    let columns: Vec<Column> =
+        COLUMNS.into_iter().filter(|(_, column, _)| sessions || !OF_SESSIONS.contains(column)).collect();
+    let cells = |(label, row): &(String, Row)| {
+        columns.iter().map(|(_, column, form)| shown(row, column, *form, label)).collect()
+    };
+    let mut text = align(&columns, &rows.iter().map(cells).collect::<Vec<Vec<String>>>());
     if hidden > 0 {
         let _ = writeln!(text, "… and {hidden} more rows; each run's summary.csv has its own.");
     }
@@ -116,18 +129,19 @@ fn beside_theory(queue: Mm1, all: &Row) -> String {
 }
 
 /// Columns of equal width: words to the left, numbers to the right.
-fn align(header: &[String], rows: &[Vec<String>]) -> String {
+fn align(columns: &[Column], rows: &[Vec<String>]) -> String {
+    let header: Vec<String> = columns.iter().map(|(header, ..)| (*header).to_owned()).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([header[column].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let mut text = String::new();
-    for row in std::iter::once(header).chain(rows.iter().map(Vec::as_slice)) {
+    for row in std::iter::once(&header[..]).chain(rows.iter().map(Vec::as_slice)) {
         for (column, cell) in row.iter().enumerate() {
             let gap = if column == 0 { "" } else { "  " };
             let width = widths[column];
-            let left = COLUMNS.get(column).is_some_and(|(.., form)| *form == Form::Word);
+            let left = columns.get(column).is_some_and(|(.., form)| *form == Form::Word);
             let _ = if left { write!(text, "{gap}{cell:<width$}") } else { write!(text, "{gap}{cell:>width$}") };
         }
         text.truncate(text.trim_end().len());

@@ -1,19 +1,18 @@
 //! Quality by the real model: what the channel left of the tensor goes through
 //! the remaining layers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
 use crate::channel::{self, Received};
+use crate::control::clean_states::{CAPACITY_BYTES, CleanPass, CleanStates, Passed};
+use crate::control::windows::{Window, WindowText};
 use crate::kernel::Streams;
-use crate::llm::{Corpus, DecoderError, LoadedModel, Nll};
+use crate::llm::{Corpus, DecoderError, Hidden, LoadedModel, Nll};
 use crate::network::ports::{Delivery, Quality, QualityError, QualityRequest, QualitySource, QualityTicket};
-
-/// A window: its index and the length that the workload asked for.
-type Window = (u32, u32);
 
 /// Evaluations of one batch per thread: long enough to keep all cores busy to its
 /// end, short enough to stop soon.
@@ -28,8 +27,10 @@ pub struct LlmQuality {
     pool: Arc<rayon::ThreadPool>,
     streams: Streams,
     stop: Arc<AtomicBool>,
-    /// Without a channel, once per window.
+    /// Likelihoods without a channel, once per window.
     clean: BTreeMap<Window, Nll>,
+    /// States in front of the channel.
+    states: CleanStates,
     pending: Vec<(u64, QualityRequest)>,
     done: BTreeMap<u64, Result<Quality, QualityError>>,
     next: u64,
@@ -52,6 +53,7 @@ impl LlmQuality {
             streams,
             stop,
             clean: BTreeMap::new(),
+            states: CleanStates::new(CAPACITY_BYTES),
             pending: Vec::new(),
             done: BTreeMap::new(),
             next: 0,
@@ -62,42 +64,86 @@ impl LlmQuality {
     ///
     /// Stops between them when the run is to stop.
     fn run_pending(&mut self) -> Result<(), QualityError> {
-        let batch = self.pool.current_num_threads() * REQUESTS_PER_THREAD;
         let mut pending = std::mem::take(&mut self.pending).into_iter().peekable();
-        while pending.peek().is_some() {
+        let threads = self.pool.current_num_threads();
+        while let Some((_, first)) = pending.peek() {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(QualityError::Interrupted);
             }
-            let requests: Vec<(u64, QualityRequest)> = pending.by_ref().take(batch).collect();
+            // The states of a batch are all in memory: long prompts make short batches.
+            let rows = first.prompt_tokens as usize + first.output_tokens as usize;
+            let state = rows.saturating_mul(self.model.decoder.config().d_model * size_of::<f32>()).max(1);
+            let fit = (CAPACITY_BYTES / state).clamp(threads, threads * REQUESTS_PER_THREAD);
+            let requests: Vec<(u64, QualityRequest)> = pending.by_ref().take(fit).collect();
             self.run_batch(&requests);
         }
         Ok(())
     }
 
     fn run_batch(&mut self, requests: &[(u64, QualityRequest)]) {
-        let mut windows: Vec<Window> = requests.iter().map(|(_, request)| key(request)).collect();
-        windows.sort_unstable();
-        windows.dedup();
-        windows.retain(|window| !self.clean.contains_key(window));
-        let Self { model, corpus, pool, streams, clean, .. } = &*self;
-        let (fresh, finished) = pool.install(|| {
-            let fresh: BTreeMap<Window, Result<Nll, QualityError>> =
-                windows.into_par_iter().map(|window| (window, clean_nll(model, corpus, window))).collect();
+        let passes = self.passes(requests);
+        let Self { model, corpus, pool, streams, clean, states, .. } = &*self;
+        let (passed, finished) = pool.install(|| {
+            let passed: BTreeMap<Window, Result<Passed, QualityError>> =
+                passes.into_par_iter().map(|pass| (pass.window, pass.run(model, corpus))).collect();
             let finished: Vec<(u64, Result<Quality, QualityError>)> = requests
                 .par_iter()
                 .map(|(ticket, request)| {
-                    let window = key(request);
-                    let clean = match (clean.get(&window), fresh.get(&window)) {
-                        (Some(&nll), _) | (None, Some(&Ok(nll))) => Ok(nll),
-                        _ => clean_nll(model, corpus, window),
+                    let window = Window::of(request);
+                    let quality = match passed.get(&window) {
+                        Some(Ok(passed)) => {
+                            let nll = clean.get(&window).copied().or(passed.nll);
+                            let state = split_of(request).and_then(|split| {
+                                let fresh = passed.states.iter().find(|(at, _)| *at == split).map(|(_, state)| state);
+                                fresh.or_else(|| states.get(window, split)).cloned()
+                            });
+                            nll.map(|nll| finish(model, *streams, request, &passed.text, nll, state))
+                        }
+                        _ => None,
                     };
-                    (*ticket, clean.and_then(|clean| evaluate(model, corpus, streams, request, clean)))
+                    // What failed once says so once more, for each request that needs it.
+                    (*ticket, quality.unwrap_or_else(|| evaluate_anew(model, corpus, *streams, request)))
                 })
                 .collect();
-            (fresh, finished)
+            (passed, finished)
         });
-        self.clean.extend(fresh.into_iter().filter_map(|(window, nll)| Some((window, nll.ok()?))));
         self.done.extend(finished);
+        for (window, passed) in passed {
+            let Ok(passed) = passed else { continue };
+            self.clean.extend(passed.nll.map(|nll| (window, nll)));
+            for (split, state) in passed.states {
+                self.states.keep(window, split, state);
+            }
+        }
+    }
+
+    /// The clean passes that a batch needs, one per window.
+    fn passes(&mut self, requests: &[(u64, QualityRequest)]) -> Vec<CleanPass> {
+        let mut wanted: BTreeMap<Window, BTreeSet<u32>> = BTreeMap::new();
+        for (_, request) in requests {
+            let window = Window::of(request);
+            let splits = wanted.entry(window).or_default();
+            let Some(split) = split_of(request) else { continue };
+            match self.states.get(window, split).cloned() {
+                Some(state) => self.states.keep(window, split, state),
+                None => _ = splits.insert(split),
+            }
+        }
+        let pass = |(window, splits): (Window, BTreeSet<u32>)| {
+            let first = splits.first().copied().unwrap_or(u32::MAX);
+            let from = self.states.latest(window, first).map(|(split, state)| (split, state.clone()));
+            let score = !self.clean.contains_key(&window);
+            CleanPass { window, from, splits: splits.into_iter().collect(), score }
+        };
+        wanted.into_iter().map(pass).collect()
+    }
+}
+
+/// The split at which a request's tensor crossed the channel.
+fn split_of(request: &QualityRequest) -> Option<u32> {
+    match &request.delivery {
+        Delivery::Tensor(crossing) => Some(crossing.split),
+        Delivery::Direct | Delivery::Nothing | Delivery::Late => None,
     }
 }
 
@@ -123,19 +169,37 @@ impl QualitySource for LlmQuality {
     }
 }
 
-fn key(request: &QualityRequest) -> Window {
-    (request.window.unwrap_or(0), request.prompt_tokens)
-}
-
-/// Negative log-likelihood of a window (its index, and the length asked for) without a channel.
+/// Negative log-likelihood of a prompt (its window, and the length asked for) without a channel.
 ///
 /// # Errors
 /// [`QualityError`] if the corpus has no such window, or the model can't read it.
-pub fn clean_nll(model: &LoadedModel, corpus: &Corpus, (window, tokens): Window) -> Result<Nll, QualityError> {
-    let ids = corpus
-        .window(window as usize, tokens as usize)
-        .map_err(|error| QualityError::failed(Some(window), None, error))?;
-    model.decoder.window_nll(ids).map_err(|error| QualityError::failed(Some(window), None, error))
+pub fn clean_nll(model: &LoadedModel, corpus: &Corpus, (index, tokens): (u32, u32)) -> Result<Nll, QualityError> {
+    let window = Window { index, prompt_tokens: tokens, output_tokens: 1 };
+    Ok(clean_pass(model, corpus, window, Vec::new())?.1)
+}
+
+/// A clean pass of all layers: the states at `splits`, in order, and the likelihood.
+fn clean_pass(
+    model: &LoadedModel,
+    corpus: &Corpus,
+    window: Window,
+    splits: Vec<u32>,
+) -> Result<(Passed, Nll), QualityError> {
+    let passed = CleanPass { window, from: None, splits, score: true }.run(model, corpus)?;
+    let nll = passed.nll.ok_or_else(|| QualityError::failed(Some(window.index), None, "nothing was scored"))?;
+    Ok((passed, nll))
+}
+
+/// The quality of one request with nothing known beforehand.
+fn evaluate_anew(
+    model: &LoadedModel,
+    corpus: &Corpus,
+    streams: Streams,
+    request: &QualityRequest,
+) -> Result<Quality, QualityError> {
+    let splits = split_of(request).into_iter().collect();
+    let (passed, nll) = clean_pass(model, corpus, Window::of(request), splits)?;
+    finish(model, streams, request, &passed.text, nll, passed.states.into_iter().next().map(|(_, state)| state))
 }
 
 /// The quality of one request, given the clean negative log-likelihood of its
@@ -150,27 +214,48 @@ pub fn evaluate(
     request: &QualityRequest,
     clean: Nll,
 ) -> Result<Quality, QualityError> {
+    let pass = CleanPass {
+        window: Window::of(request),
+        from: None,
+        splits: split_of(request).into_iter().collect(),
+        score: false,
+    };
+    let passed = pass.run(model, corpus)?;
+    finish(model, *streams, request, &passed.text, clean, passed.states.into_iter().next().map(|(_, state)| state))
+}
+
+/// The edge's part: the state in front of the channel (of a tensor that crossed it), what
+/// the channel leaves of that, and the layers behind. As attention is causal, the rows of
+/// all rounds at once are what the rounds give one by one with a cache of keys and values.
+fn finish(
+    model: &LoadedModel,
+    streams: Streams,
+    request: &QualityRequest,
+    text: &WindowText,
+    clean: Nll,
+    state: Option<Arc<Hidden>>,
+) -> Result<Quality, QualityError> {
+    let decoder = &model.decoder;
     let mut received: Option<Received> = None;
+    let chance = Nll::chance(decoder.config().vocab, clean.tokens);
     let nll = match &request.delivery {
         Delivery::Direct => Some(clean),
         Delivery::Late => None,
-        Delivery::Nothing => Some(Nll::chance(model.decoder.config().vocab, clean.tokens)),
+        Delivery::Nothing => Some(chance),
         Delivery::Tensor(crossing) => {
-            let failed = |reason| QualityError::failed(request.window, Some(crossing.split), reason);
-            let (window, tokens) = key(request);
-            let ids = corpus.window(window as usize, tokens as usize).map_err(|error| failed(error.to_string()))?;
-            let width = model.decoder.config().d_model;
-            let evaluated = model.decoder.split_nll(ids, crossing.split as usize, |hidden| {
-                received = Some(channel::apply(&crossing.reception, streams, hidden.values_mut(), width));
-            });
-            match evaluated {
+            let failed = |reason: String| QualityError::failed(request.window, Some(crossing.split), reason);
+            let state = state.ok_or_else(|| failed("the state in front of the channel is missing".into()))?;
+            let mut hidden = Arc::unwrap_or_clone(state);
+            let width = hidden.width();
+            let what = channel::apply(&crossing.reception, &streams, hidden.values_mut(), width);
+            received = Some(what);
+            let behind = decoder.run(hidden, crossing.split as usize..decoder.layers());
+            match behind.and_then(|hidden| text.score(decoder, &hidden)) {
                 // Every single element lost: whatever the layers make of zeros is no answer.
-                _ if received.is_some_and(|received| !received.anything_arrived) => {
-                    Some(Nll::chance(model.decoder.config().vocab, clean.tokens))
-                }
+                _ if !what.anything_arrived => Some(chance),
                 Ok(nll) => Some(nll),
                 // A gain or noise beyond single precision leaves nothing to decode.
-                Err(DecoderError::NotFinite { .. }) => Some(Nll::chance(model.decoder.config().vocab, clean.tokens)),
+                Err(DecoderError::NotFinite { .. }) => Some(chance),
                 Err(error) => return Err(failed(error.to_string())),
             }
         }

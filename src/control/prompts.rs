@@ -2,28 +2,32 @@
 
 use std::sync::Arc;
 
+use crate::control::windows::further_tokens;
 use crate::llm::Corpus;
 use crate::network::ports::{Prompt, Prompts};
 
 /// Prompts are windows of a corpus, drawn uniformly.
 pub struct CorpusPrompts {
     corpus: Arc<Corpus>,
+    bos_token: Option<u32>,
 }
 
 impl CorpusPrompts {
-    /// Prompts of `corpus`. The caller has checked that it has a window of every
-    /// length that the workload asks for.
-    pub fn new(corpus: Arc<Corpus>) -> Self {
-        Self { corpus }
+    /// Prompts of `corpus` for a model with this BOS token. The caller has checked that
+    /// it has a window of every length that the workload asks for.
+    pub fn new(corpus: Arc<Corpus>, bos_token: Option<u32>) -> Self {
+        Self { corpus, bos_token }
     }
 }
 
 impl Prompts for CorpusPrompts {
-    fn pick(&self, uniform: f64, tokens: u32) -> Prompt {
-        let windows = self.corpus.window_count(tokens as usize);
+    fn pick(&self, uniform: f64, tokens: u32, output_tokens: u32) -> Prompt {
+        let further = further_tokens(output_tokens, self.bos_token);
+        let windows = self.corpus.continued_count(tokens as usize, further);
         let window = ((uniform * windows as f64) as usize).min(windows.saturating_sub(1));
         // A sentence brings its own length.
-        let tokens = self.corpus.window(window, tokens as usize).map_or(tokens, |ids| ids.len() as u32);
+        let found = self.corpus.continued(window, tokens as usize, further);
+        let tokens = found.map_or(tokens, |ids| (ids.len() - further) as u32);
         Prompt { window: Some(window as u32), tokens }
     }
 }
@@ -32,7 +36,7 @@ impl Prompts for CorpusPrompts {
 pub struct LengthPrompts;
 
 impl Prompts for LengthPrompts {
-    fn pick(&self, _uniform: f64, tokens: u32) -> Prompt {
+    fn pick(&self, _uniform: f64, tokens: u32, _output_tokens: u32) -> Prompt {
         Prompt { window: None, tokens }
     }
 }

@@ -39,7 +39,7 @@ pub enum Purpose {
     InitialSplit = 10,
     /// A controller's choices (entity: UE, index: decision).
     Action = 11,
-    /// Synthetic service times (entity: UE, index: request of the UE).
+    /// Synthetic service times (entity: UE, index: request of the UE + round · 2⁴⁰).
     Service = 12,
     /// Prompt lengths (entity: UE, index: request of the UE).
     PromptLength = 13,

@@ -9,6 +9,8 @@ pub struct Work {
     pub flop: f64,
     /// Parameters that are read once per pass.
     pub parameters: f64,
+    /// Keys and values of earlier positions that are read \[byte\].
+    pub kv_bytes: f64,
 }
 
 /// A processor, by what it reaches on transformer layers.
@@ -27,13 +29,14 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// `max(FLOP / (η_c·peak), bytes / (η_m·bandwidth)) + overhead`; no time for no work.
+    /// `max(FLOP / (η_c·peak), bytes / (η_m·bandwidth)) + overhead`, bytes being those of the
+    /// parameters and of the keys and values read; no time for no work.
     pub fn time(&self, work: Work) -> SimTime {
         if work.flop <= 0.0 {
             return SimTime::ZERO;
         }
         let arithmetic = work.flop / self.flop_per_s;
-        let memory = work.parameters * self.bytes_per_parameter / self.bytes_per_s;
+        let memory = (work.parameters * self.bytes_per_parameter + work.kv_bytes) / self.bytes_per_s;
         SimTime::from_secs_saturating(arithmetic.max(memory) + self.overhead_s)
     }
 
@@ -53,10 +56,13 @@ mod tests {
     #[test]
     fn the_roofline_takes_the_slower_side() {
         // 7.1 GFLOP take 1 ms; 68 M parameters of half a byte take 1 ms as well.
-        let compute_bound = PHONE.time(Work { flop: 71e9, parameters: 68e6 });
+        let compute_bound = PHONE.time(Work { flop: 71e9, parameters: 68e6, kv_bytes: 0.0 });
         assert_eq!(compute_bound, SimTime::from_nanos(11_000_000));
-        let memory_bound = PHONE.time(Work { flop: 7.1e9, parameters: 680e6 });
+        let memory_bound = PHONE.time(Work { flop: 7.1e9, parameters: 680e6, kv_bytes: 0.0 });
         assert_eq!(memory_bound, SimTime::from_nanos(11_000_000));
+        // 34 MB of keys and values take another millisecond.
+        let with_cache = PHONE.time(Work { flop: 7.1e9, parameters: 680e6, kv_bytes: 34e6 });
+        assert_eq!(with_cache, SimTime::from_nanos(12_000_000));
         assert_eq!(PHONE.time(Work::default()), SimTime::ZERO);
         assert!((PHONE.energy(memory_bound) - 0.055).abs() < 1e-12);
     }

@@ -1,6 +1,6 @@
 //! What a request costs: work on either side of the split, values and bits on the air.
 
-use crate::llm::{CostModel, head_flop, scale_split};
+use crate::llm::{CostModel, head_flop, layer_kv_bytes, scale_split};
 use crate::network::compute::Work;
 use crate::network::ports::ServiceMode;
 use crate::network::spec::NetworkSpec;
@@ -18,28 +18,53 @@ pub struct Costs {
 /// the researcher's wish, not the network's load.
 const HEAD_TOKENS: usize = 1;
 
-/// Work of a request of `tokens` prompt tokens, split after layer `split` of the
-/// running model.
-pub fn costs(spec: &NetworkSpec, split: Option<u32>, tokens: u32) -> Costs {
-    let cost = &spec.cost;
-    let geometry = &cost.geometry;
-    let (layers, tokens) = (geometry.layers, tokens as usize);
-    let on_ue = match spec.mode {
+/// Bytes of a cached key's or value's element: f16, as devices keep them whatever the
+/// format of their weights.
+const KV_BYTES_PER_VALUE: f64 = 2.0;
+
+/// Layers of the cost model that run on the UE.
+fn layers_on_ue(spec: &NetworkSpec, split: Option<u32>) -> usize {
+    let layers = spec.cost.geometry.layers;
+    match spec.mode {
         ServiceMode::Split => scale_split(split.unwrap_or(spec.split.min) as usize, spec.model_layers as usize, layers),
         ServiceMode::DeviceOnly => layers,
         ServiceMode::EdgeOnly => 0,
-    };
-    let layer = geometry.layer_parameters();
-    let ue = Work { flop: cost.ue_flop(on_ue, tokens), parameters: on_ue as f64 * layer };
+    }
+}
+
+/// Work of a prompt of `tokens` tokens, split after layer `split` of the running
+/// model: all of a request for one token, and the first round of a session.
+pub fn costs(spec: &NetworkSpec, split: Option<u32>, tokens: u32) -> Costs {
+    let (cost, on_ue, tokens) = (&spec.cost, layers_on_ue(spec, split), tokens as usize);
+    place(spec, on_ue, cost.ue_flop(on_ue, tokens), cost.edge_flop(on_ue, tokens, HEAD_TOKENS), 0.0)
+}
+
+/// Work of a decode round, whose one token attends to `context` positions, itself
+/// included: a pass over the weights, and over the keys and values of all positions.
+pub fn decode_costs(spec: &NetworkSpec, split: Option<u32>, context: u64) -> Costs {
+    let (cost, on_ue, context) = (&spec.cost, layers_on_ue(spec, split), context as usize);
+    let kv = layer_kv_bytes(&cost.geometry, context, KV_BYTES_PER_VALUE);
+    place(spec, on_ue, cost.ue_decode_flop(on_ue, context), cost.edge_decode_flop(on_ue, context), kv)
+}
+
+/// The work of a pass on either side, given its FLOP and the bytes of keys and values
+/// per layer. Alone on the device the head runs there, too.
+fn place(spec: &NetworkSpec, on_ue: usize, ue_flop: f64, edge_flop: f64, layer_kv: f64) -> Costs {
+    let geometry = &spec.cost.geometry;
+    let (layer, on_edge) = (geometry.layer_parameters(), geometry.layers.saturating_sub(on_ue) as f64);
+    let on_ue = on_ue as f64;
+    let ue = Work { flop: ue_flop, parameters: on_ue * layer, kv_bytes: on_ue * layer_kv };
     let edge = Work {
-        flop: cost.edge_flop(on_ue, tokens, HEAD_TOKENS),
-        parameters: (layers - on_ue.min(layers)) as f64 * layer + geometry.head_parameters(),
+        flop: edge_flop,
+        parameters: on_edge * layer + geometry.head_parameters(),
+        kv_bytes: on_edge * layer_kv,
     };
     match spec.mode {
         ServiceMode::DeviceOnly => Costs {
             ue: Work {
                 flop: ue.flop + head_flop(geometry, HEAD_TOKENS),
                 parameters: ue.parameters + geometry.head_parameters(),
+                ..ue
             },
             edge: Work::default(),
         },
@@ -47,9 +72,11 @@ pub fn costs(spec: &NetworkSpec, split: Option<u32>, tokens: u32) -> Costs {
     }
 }
 
-/// Work of all layers, C_UE(L): what rewards measure the UE's work by \[FLOP\].
-pub fn all_layers_flop(spec: &NetworkSpec, tokens: u32) -> f64 {
-    spec.cost.ue_flop(spec.cost.geometry.layers, tokens as usize)
+/// Work of all layers in all rounds, C_UE(L): what rewards measure the UE's work by \[FLOP\].
+pub fn all_layers_flop(spec: &NetworkSpec, tokens: u32, output_tokens: u32) -> f64 {
+    let (cost, layers) = (&spec.cost, spec.cost.geometry.layers);
+    let decoded = |round: u32| cost.ue_decode_flop(layers, tokens as usize + round as usize);
+    cost.ue_flop(layers, tokens as usize) + (1..output_tokens).map(decoded).sum::<f64>()
 }
 
 /// C_UE(p)/C_UE(L) of a split of the running model.
@@ -67,11 +94,7 @@ pub fn prompt_bits(spec: &NetworkSpec, tokens: u32) -> u64 {
     u64::from(tokens) * token_bits(spec)
 }
 
-/// Bits of the result, a token id for each token asked for.
-pub fn result_bits(spec: &NetworkSpec, output_tokens: u32) -> u64 {
-    u64::from(output_tokens) * token_bits(spec)
-}
-
-fn token_bits(spec: &NetworkSpec) -> u64 {
+/// Bits of a token id, ⌈log2 V⌉: what the downlink carries for each token of the result.
+pub fn token_bits(spec: &NetworkSpec) -> u64 {
     u64::from(spec.cost.geometry.vocab.max(2).next_power_of_two().trailing_zeros())
 }

@@ -11,13 +11,22 @@ use crate::units::SimTime;
 impl Simulation<'_> {
     /// A tensor (or a prompt) has arrived at the edge.
     pub(super) fn queue_at_edge(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        self.enqueue_at_edge(now, id)?;
+        self.serve_edge(now);
+        Ok(())
+    }
+
+    /// Adds a job to the edge's queue, for [`Simulation::serve_edge`] to find; processor
+    /// sharing serves it from now on.
+    pub(super) fn enqueue_at_edge(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let Some(request) = self.world.requests.get(id) else { return Ok(()) };
         let edge_time = self.edge_time(request);
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         request.since = now;
         request.edge_time = edge_time;
         if self.spec.edge.discipline == Discipline::ProcessorSharing {
-            if edge_time == SimTime::ZERO {
+            // A session's rounds would follow each other down the stack: they leave by an event.
+            if edge_time == SimTime::ZERO && request.session.is_none() {
                 request.spend(EDGE_WAIT, SimTime::ZERO);
                 request.spend(EDGE_COMPUTE, SimTime::ZERO);
                 return self.return_result(now, id);
@@ -30,19 +39,20 @@ impl Simulation<'_> {
             request.phase = Phase::EdgeQueue;
             self.world.edge.queue.push_back(id);
             self.world.edge.waiting += 1;
-            self.serve_edge(now);
         }
         Ok(())
     }
 
-    /// Solo time of a job: the roofline's, or the synthetic law's. A request's draw is its
+    /// Solo time of a job: the roofline's, or the synthetic law's. A request's draws are its
     /// own, whoever comes to the edge before it.
     fn edge_time(&self, request: &Request) -> SimTime {
         match self.spec.edge.service {
             None => self.spec.edge.processor.time(request.edge_work),
             Some(ServiceLaw::Deterministic { mean_s }) => SimTime::from_secs_saturating(mean_s),
             Some(ServiceLaw::Exponential { mean_s }) => {
-                let draw = self.streams.stream(request.ue, Purpose::Service).exponential(request.ue_request);
+                // Rounds of a session lie 2⁴⁰ draws apart.
+                let stream = self.streams.stream(request.ue, Purpose::Service);
+                let draw = stream.starting_at(u64::from(request.round()) << 40).exponential(request.ue_request);
                 SimTime::from_secs_saturating(mean_s * draw)
             }
         }
@@ -98,7 +108,8 @@ impl Simulation<'_> {
             self.world.edge.timer = Some(self.calendar.schedule_cancellable(oldest + max_wait, event.class(), event));
             return;
         }
-        // Weights are read once for the batch, from its earliest split on; arithmetic adds up.
+        // Weights are read once for the batch, from its earliest split on; arithmetic adds up,
+        // and so do the keys and values that each request reads.
         let mut work = Work::default();
         while self.world.edge.batch.len() < max_batch as usize {
             let Some(id) = self.next_at_edge() else { break };
@@ -108,6 +119,7 @@ impl Simulation<'_> {
             request.since = now;
             work.flop += request.edge_work.flop;
             work.parameters = work.parameters.max(request.edge_work.parameters);
+            work.kv_bytes += request.edge_work.kv_bytes;
             self.world.edge.batch.push(id);
         }
         self.world.edge.batch_running = true;

@@ -1,24 +1,32 @@
 //! How requests end: the way back, deadlines, the drain limit, and their rows.
 
-use crate::network::costs::{all_layers_flop, result_bits};
+use crate::network::costs::{all_layers_flop, token_bits};
 use crate::network::event::Event;
 use crate::network::ledger::Ended;
 use crate::network::ports::{Delivery, QualityRequest, ServiceMode};
 use crate::network::request::{
     DOWNLINK, EDGE_COMPUTE, EDGE_WAIT, Phase, Request, RequestId, UE_COMPUTE, UE_WAIT, UPLINK_AIR, UPLINK_WAIT,
 };
+use crate::network::rounds::DeviceSession;
 use crate::network::rows::{Outcome, RequestRow};
 use crate::network::simulation::{Simulation, SimulationError};
 use crate::network::spec::Discipline;
 use crate::units::SimTime;
 
 impl<'p> Simulation<'p> {
-    /// Sends the result back.
-    pub(super) fn return_result(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+    /// Time that a token takes back to the client.
+    pub(super) fn downlink_time(&self) -> SimTime {
         let downlink = self.spec.downlink;
+        SimTime::from_secs_saturating(downlink.latency_s + token_bits(self.spec) as f64 / downlink.rate_bps)
+    }
+
+    /// Sends a token back.
+    pub(super) fn return_result(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        let time = self.downlink_time();
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
-        let bits = result_bits(self.spec, request.output_tokens);
-        let time = SimTime::from_secs_saturating(downlink.latency_s + bits as f64 / downlink.rate_bps);
+        if self.spec.mode == ServiceMode::EdgeOnly && !request.is_last_round() {
+            return self.stream_token(now, id);
+        }
         request.phase = Phase::Downlink;
         request.since = now;
         if time == SimTime::ZERO {
@@ -32,6 +40,13 @@ impl<'p> Simulation<'p> {
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         request.pending = None;
         request.spend(DOWNLINK, now - request.since);
+        if let Some(session) = request.session.as_mut() {
+            session.first_token.get_or_insert(now);
+            if !request.is_last_round() {
+                self.return_to_ue(now, id);
+                return Ok(());
+            }
+        }
         self.end_by_id(now, id, Outcome::Completed)
     }
 
@@ -51,8 +66,11 @@ impl<'p> Simulation<'p> {
 
     /// Takes a request out of wherever it is, and books the time and the work
     /// spent there so far.
-    fn abandon(&mut self, now: SimTime, id: RequestId) {
+    pub(super) fn abandon(&mut self, now: SimTime, id: RequestId) {
         let Some(request) = self.world.requests.get_mut(id) else { return };
+        if let Some((_, ticket)) = request.session.as_mut().and_then(|session| session.row_deadline.take()) {
+            self.calendar.cancel(ticket);
+        }
         if let Some(ticket) = request.pending.take() {
             self.calendar.cancel(ticket);
         }
@@ -60,13 +78,24 @@ impl<'p> Simulation<'p> {
         match request.phase {
             Phase::UeQueue => {
                 request.spend(UE_WAIT, elapsed);
-                self.world.ues[request.ue as usize].waiting -= 1;
+                if request.round() == 0 {
+                    self.world.ues[request.ue as usize].waiting -= 1;
+                }
                 self.world.ue_waiting -= 1;
             }
             Phase::UeCompute => {
                 request.spend(UE_COMPUTE, elapsed);
-                request.ue_done = share(elapsed, request.ue_time);
-                self.world.ues[request.ue as usize].serving = None;
+                let ue = &mut self.world.ues[request.ue as usize];
+                ue.serving = None;
+                let processor = &self.spec.groups[ue.group as usize].processor;
+                if request.session.is_some() {
+                    self.ports.recorder.ue_computed(request.ue, request.since, now);
+                }
+                request.ue_done = if request.session.is_some() && self.spec.mode == ServiceMode::DeviceOnly {
+                    DeviceSession::share(self.spec, processor, request, elapsed)
+                } else {
+                    share(elapsed, request.ue_time)
+                };
             }
             Phase::Uplink { flow } => {
                 let on_air = self.world.uplink.cancel(now, flow).unwrap_or(SimTime::ZERO).min(elapsed);
@@ -140,14 +169,15 @@ impl<'p> Simulation<'p> {
             (Some(delivery), Some(conditions), Some(_)) => Some(self.ports.quality.submit(QualityRequest {
                 window: request.window,
                 prompt_tokens: request.prompt_tokens,
+                output_tokens: request.output_tokens,
                 delivery,
                 conditions,
             })),
             _ => None,
         };
-        let all_layers = all_layers_flop(self.spec, request.prompt_tokens);
+        let all_layers = all_layers_flop(self.spec, request.prompt_tokens, request.output_tokens);
         let ended = Ended {
-            ue_cost_share: request.ue_work.flop * request.ue_done / all_layers,
+            ue_cost_share: request.ue_flop() / all_layers,
             row,
             ticket,
             step: request.decided.map(|decided| decided.step),
@@ -166,6 +196,13 @@ impl<'p> Simulation<'p> {
         let log = request.uplink.as_ref().filter(|log| log.packets_sent > 0);
         let elapsed = now - request.arrival;
         let completed = outcome == Outcome::Completed;
+        let ttft = match &request.session {
+            None => completed.then_some(elapsed),
+            // Some tokens of a session may be there when it fails.
+            Some(session) => session.first_token.filter(|&at| at <= now).map(|at| at - request.arrival),
+        };
+        let further = f64::from(request.output_tokens.saturating_sub(1));
+        let tpot = ttft.filter(|_| completed && further > 0.0).map(|first| (elapsed - first).as_secs_f64() / further);
         let served = request.conditions.is_some();
         let on_air = request.spent[UPLINK_AIR];
         RequestRow {
@@ -196,12 +233,12 @@ impl<'p> Simulation<'p> {
             edge_wait_s: request.spent[EDGE_WAIT],
             edge_compute_s: request.spent[EDGE_COMPUTE],
             downlink_s: request.spent[DOWNLINK],
-            ttft_s: completed.then_some(elapsed),
-            tpot_s: None,
+            ttft_s: ttft,
+            tpot_s: tpot,
             e2e_s: completed.then_some(elapsed),
             deadline_met: group.deadline.filter(|_| outcome != Outcome::Unfinished).map(|_| completed),
-            ue_flop: served.then_some(request.ue_work.flop * request.ue_done),
-            edge_flop: served.then_some(request.edge_work.flop * request.edge_done),
+            ue_flop: served.then_some(request.ue_flop()),
+            edge_flop: served.then_some(request.edge_flop()),
             ue_energy_j: request.spent[UE_COMPUTE].map(|time| group.processor.energy(time)),
             tx_energy_j: on_air.map(|time| group.tx_power_w * time.as_secs_f64()),
             nll_sum: None,

@@ -17,7 +17,7 @@ pub enum Event {
     },
     /// A flow leaves the shared uplink.
     UplinkDeparture,
-    /// Lost packets of token ids are sent again.
+    /// Lost packets are sent again: token ids, or the row of a decode round.
     Retransmit {
         /// The request.
         request: RequestId,
@@ -43,13 +43,18 @@ pub enum Event {
         /// The request.
         request: RequestId,
     },
+    /// The row of a decode round has been on its way for too long.
+    RowDeadline {
+        /// The request.
+        request: RequestId,
+    },
     /// The state is sampled.
     Sample,
 }
 
 impl Event {
     /// The class that orders events of one instant: what ends comes before what
-    /// begins, so a result on the deadline is in time, a departing request makes
+    /// begins, so a result (or a row) on the deadline is in time, a departing request makes
     /// room for an arriving one, and a sample sees the state after both.
     pub fn class(&self) -> u8 {
         match self {
@@ -57,7 +62,7 @@ impl Event {
             Self::EdgeDone { .. } | Self::EdgeDeparture | Self::BatchDone => 1,
             Self::UplinkDeparture => 2,
             Self::UeDone { .. } => 3,
-            Self::Deadline { .. } => 4,
+            Self::Deadline { .. } | Self::RowDeadline { .. } => 4,
             Self::Retransmit { .. } => 5,
             Self::Arrival { .. } => 6,
             Self::BatchTimer => 7,

@@ -4,8 +4,9 @@
 //! One request, in the order of the files: [`workload`] lets it arrive; `ue.rs`
 //! queues it, freezes its channel conditions, asks the controller and runs
 //! layers 1..p; `uplink.rs` sends the tensor and collects what became of each
-//! packet; `edge.rs` queues it again and runs the rest; `ending.rs` returns the
-//! result and writes its row; `ledger.rs` lets the row wait for its quality and
+//! packet; `edge.rs` queues it again and runs the rest; [`rounds`] sends a request for
+//! several tokens round again, with `row_delivery.rs` on the air; `ending.rs` returns
+//! the result and writes its row; `ledger.rs` lets the row wait for its quality and
 //! the decision for its reward.
 //!
 //! [`simulation`] is the event loop, [`event`] the table of events, [`world`] the
@@ -21,6 +22,8 @@ mod ledger;
 mod load;
 pub mod ports;
 pub mod request;
+pub mod rounds;
+mod row_delivery;
 pub mod rows;
 pub mod simulation;
 pub mod spec;

@@ -86,6 +86,8 @@ pub struct QualityRequest {
     pub window: Option<u32>,
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
+    /// Tokens asked for.
+    pub output_tokens: u32,
     /// What came of it.
     pub delivery: Delivery,
     /// Conditions frozen at the decision.
@@ -189,8 +191,9 @@ pub struct Prompt {
 
 /// Where prompts come from.
 pub trait Prompts: Sync {
-    /// The prompt for a uniform draw on (0, 1) and the length that the workload asks for.
-    fn pick(&self, uniform: f64, tokens: u32) -> Prompt;
+    /// The prompt for a uniform draw on (0, 1), the length that the workload asks for, and
+    /// the tokens that are to follow it.
+    fn pick(&self, uniform: f64, tokens: u32, output_tokens: u32) -> Prompt;
 }
 
 /// What a reward is computed from.
@@ -236,6 +239,10 @@ pub trait Recorder {
     /// # Errors
     /// [`RecordError`] if the row can't be kept.
     fn decision(&mut self, row: &DecisionRow<'_>) -> Result<(), RecordError>;
+
+    /// A UE has computed from `from` to `to` for a session, whose passes needn't follow
+    /// each other; what it computes for a request for one token is in the request's row.
+    fn ue_computed(&mut self, _ue: u32, _from: SimTime, _to: SimTime) {}
 
     /// A stop rule has ended arrivals at `at`. Rows of requests that end later come later.
     fn arrivals_ended(&mut self, _at: SimTime) {}

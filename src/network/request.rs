@@ -3,6 +3,8 @@
 use crate::kernel::{FlowId, Ticket};
 use crate::network::compute::Work;
 use crate::network::ports::{Conditions, Crossing, Prompt};
+use crate::network::rounds::Session;
+use crate::radio::Payload;
 use crate::units::SimTime;
 
 /// Names a request under way. A stale name (the request has ended) finds nothing.
@@ -61,21 +63,31 @@ pub struct UplinkLog {
     pub gain_sum: f64,
     /// Bits sent; `None` if analog.
     pub bits: Option<u64>,
-    /// Packets still to be sent; less than K only for retransmitted token ids.
+    /// Packets still to be sent; less than K only for retransmissions.
     pub pending_packets: u32,
-    /// Airtime of all packets.
+    /// Airtime of all packets of the payload.
     pub airtime: SimTime,
     /// Packets K of the payload.
     pub packets: u32,
     /// Bits of all packets.
     pub payload_bits: u64,
-    /// Transmissions so far.
+    /// Transmissions of the payload so far.
     pub transmissions: u32,
     /// Rows of the tensor that are lost, as the column `rows_lost` has them.
     pub rows_lost: Option<u32>,
 }
 
 impl UplinkLog {
+    /// Turns to a payload; what was counted before stays.
+    pub fn begin(&mut self, payload: &Payload) {
+        self.bits = payload.bits.map(|_| self.bits.unwrap_or(0));
+        self.payload_bits = payload.bits.unwrap_or(0);
+        self.packets = payload.packets;
+        self.pending_packets = payload.packets;
+        self.airtime = payload.airtime;
+        self.transmissions = 0;
+    }
+
     /// The part of `whole` (airtime or bits of all packets) that the pending packets take.
     pub fn pending_share(&self, whole: u64) -> u64 {
         let (pending, packets) = (u128::from(self.pending_packets), u128::from(self.packets.max(1)));
@@ -108,9 +120,9 @@ pub struct Request {
     pub conditions: Option<Conditions>,
     /// The decision, in split mode.
     pub decided: Option<Decided>,
-    /// Work on the UE.
+    /// Work on the UE, of the present round.
     pub ue_work: Work,
-    /// Work on the edge.
+    /// Work on the edge, of the present round.
     pub edge_work: Work,
     /// Solo time of the edge work.
     pub edge_time: SimTime,
@@ -133,6 +145,8 @@ pub struct Request {
     pub pending: Option<Ticket>,
     /// The deadline's event.
     pub deadline: Option<Ticket>,
+    /// Its rounds; `None` for one token.
+    pub session: Option<Box<Session>>,
 }
 
 /// Index into [`Request::spent`]: waiting for the UE.
@@ -177,7 +191,18 @@ impl Request {
             crossing: None,
             pending: None,
             deadline: None,
+            session: (output_tokens > 1).then(Box::default),
         }
+    }
+
+    /// Work done on the UE, in all rounds \[FLOP\].
+    pub fn ue_flop(&self) -> f64 {
+        self.session.as_ref().map_or(0.0, |session| session.ue_flop) + self.ue_work.flop * self.ue_done
+    }
+
+    /// Work done on the edge, in all rounds \[FLOP\].
+    pub fn edge_flop(&self) -> f64 {
+        self.session.as_ref().map_or(0.0, |session| session.edge_flop) + self.edge_work.flop * self.edge_done
     }
 
     /// Adds `time` to a phase.

@@ -192,7 +192,7 @@ record! {
         split: Option<u32>,
         /// Tokens S of the prompt.
         prompt_tokens: u32,
-        /// Tokens asked for.
+        /// Tokens asked for. With more than one the request is a session of as many rounds, whose phases, counts, work and energy are sums over its rounds.
         output_tokens: u32,
         /// Standard deviation σ of the noise per element, eq. (3). Empty if digital.
         noise_std: Option<f64>,
@@ -202,13 +202,13 @@ record! {
         loss_probability: Option<f64>,
         /// 10 lg(median power of a transmitted row / σ²) \[dB\].
         activation_snr_db: Option<f64>,
-        /// Mean of the gain h at the packets' midpoints in time.
+        /// Mean of the gain h at the midpoints in time of all packets sent.
         mean_gain: Option<f64>,
-        /// Packets sent over the uplink, retransmissions included.
+        /// Packets sent over the uplink, retransmissions included; those of a transmission that was cut off are not.
         packets_sent: Option<u32>,
         /// Packets of these that were lost.
         packets_lost: Option<u32>,
-        /// Rows (tokens) of the tensor that are lost: under `token-row` those that lost a packet, under `chunk` those of which nothing arrived. Empty for `element-iid` without a model, and where no tensor crosses.
+        /// Rows (tokens) of the tensor that are lost: rows of decode rounds that did not arrive, and of the prompt's under `token-row` those that lost a packet, under `chunk` those of which nothing arrived. Empty for `element-iid` without a model, and where no tensor crosses.
         rows_lost: Option<u32>,
         /// Runs of consecutive lost packets.
         loss_bursts: Option<u32>,
@@ -224,13 +224,13 @@ record! {
         uplink_air_s: Option<SimTime>,
         /// Waiting for the edge's processor \[s\]; under `ps` the sojourn less `edge_compute_s`.
         edge_wait_s: Option<SimTime>,
-        /// Computing on the edge \[s\]; under `batch` the time of the whole batch.
+        /// Computing on the edge \[s\]; under `batch` the time of the whole batch, of each round.
         edge_compute_s: Option<SimTime>,
-        /// Returning the result \[s\].
+        /// Returning the result \[s\]; of an edge-only session the last token, the others return while the edge goes on.
         downlink_s: Option<SimTime>,
-        /// Time from arrival to the first token at the client \[s\].
+        /// Time from arrival to the first token at the client \[s\]. Of a session that failed, if the first token had come.
         ttft_s: Option<SimTime>,
-        /// Mean time per further token \[s\]. Empty for one token.
+        /// Mean time per further token, (e2e_s - ttft_s)/(output_tokens - 1) \[s\]. Only of completed sessions.
         tpot_s: Option<f64>,
         /// Time from arrival to the last token at the client \[s\]. Only of completed requests.
         e2e_s: Option<SimTime>,
@@ -246,7 +246,7 @@ record! {
         tx_energy_j: Option<f64>,
         /// Negative log-likelihood of the scored tokens, summed \[nat\].
         nll_sum: Option<f64>,
-        /// Tokens scored, N of eq. (6).
+        /// Tokens scored, N of eq. (6): those of the prompt, or of a session's continuation.
         tokens_scored: Option<u32>,
         /// Perplexity of the same window without a channel.
         ppl_clean: Option<f64>,

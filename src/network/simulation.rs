@@ -228,6 +228,7 @@ impl<'p> Simulation<'p> {
             }
             Event::DownlinkDone { request } => self.on_downlink_done(now, request),
             Event::Deadline { request } => self.on_deadline(now, request),
+            Event::RowDeadline { request } => self.on_row_deadline(now, request),
             Event::Sample => self.on_sample(now),
         }
     }

@@ -2,8 +2,8 @@
 //! floor builds and the simulation reads.
 
 use crate::channel::{
-    Encoding, Fading, FadingKind, Impairment, LossUnit, NoiseKey, Packets, Parameter, Reception, ReceptionRecord,
-    TxNormalisation, rayleigh_gain,
+    Concealment, Encoding, Fading, FadingKind, Impairment, LossUnit, NoiseKey, Packets, Parameter, Reception,
+    ReceptionRecord, TxNormalisation, rayleigh_gain,
 };
 use crate::llm::CostModel;
 use crate::network::compute::Processor;
@@ -26,6 +26,10 @@ pub struct ChannelSpec {
     pub tx_normalisation: TxNormalisation,
     /// What a lost packet takes with it.
     pub loss_unit: LossUnit,
+    /// What stands in place of what a prompt's tensor lost.
+    pub concealment: Concealment,
+    /// How the rows of decode rounds are delivered.
+    pub decode: DecodeSpec,
     /// Encoding of the tensor on a digital link.
     pub encoding: Encoding,
     /// Maximum Doppler shift f_d \[Hz\].
@@ -61,11 +65,14 @@ impl ChannelSpec {
                 loss_unit: self.loss_unit,
                 tx_normalisation: self.tx_normalisation,
                 encoding: self.encoding,
+                concealment: self.concealment,
+                round_concealment: self.decode.concealment,
             },
             noise_std: if self.reception == Reception::Digital { 0.0 } else { conditions.noise_std },
             loss_probability: conditions.loss_probability,
             noise_key,
             packets,
+            rounds: Vec::new(),
         }
     }
 
@@ -75,6 +82,28 @@ impl ChannelSpec {
         self.loss_unit != LossUnit::ElementIid
             && (record.packets.lost() == record.packets.len() || record.rows_lost(rows) == Some(rows))
     }
+}
+
+/// How the row of a decode round comes to the edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeSpec {
+    /// Whether lost packets are sent again.
+    pub delivery: RowDelivery,
+    /// What the edge puts in place of a row that did not arrive.
+    pub concealment: Concealment,
+}
+
+/// Delivery of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowDelivery {
+    /// Acknowledged: lost packets are sent again, until `deadline` after the row was
+    /// first put on the air.
+    Am {
+        /// Time allowed.
+        deadline: SimTime,
+    },
+    /// One transmission.
+    None,
 }
 
 /// The two given quantities of eq. (4), `P = 1 - exp(-h_th² / (2σ_h²))`.
@@ -221,7 +250,7 @@ impl NetworkSpec {
     pub fn tensor_payload(&self, channel: usize, tokens: u32) -> Payload {
         self.uplinks[channel].payload(PayloadKind::Tensor {
             values: tensor_values(self, tokens),
-            bits_per_value: self.channels[channel].encoding.bits_per_value() as u32,
+            bits: self.channels[channel].encoding.payload_bits(u64::from(tokens), tensor_values(self, 1)),
         })
     }
 }

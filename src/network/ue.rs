@@ -7,6 +7,7 @@ use crate::network::event::Event;
 use crate::network::ledger::DecisionFacts;
 use crate::network::ports::{Conditions, Observation, ServiceMode};
 use crate::network::request::{Decided, Phase, Request, RequestId, UE_COMPUTE, UE_WAIT};
+use crate::network::rounds::DeviceSession;
 use crate::network::rows::Outcome;
 use crate::network::simulation::{Simulation, SimulationError};
 use crate::network::spec::{InitialSplit, OutageSpec};
@@ -23,7 +24,7 @@ impl Simulation<'_> {
         let group = &self.spec.groups[state.group as usize];
         let (tokens, output_tokens) = group.workload.tokens(&self.streams, member, k);
         let uniform = self.streams.stream(ue, Purpose::Prompt).uniform(k);
-        let prompt = self.ports.prompts.pick(uniform, tokens);
+        let prompt = self.ports.prompts.pick(uniform, tokens, output_tokens);
         let number = self.progress.arrived;
         self.progress.arrived += 1;
         if self.spec.max_requests.is_some_and(|most| self.progress.arrived >= most) {
@@ -56,9 +57,10 @@ impl Simulation<'_> {
     /// Starts the UE's next request if the UE is free.
     pub(super) fn serve_ue(&mut self, now: SimTime, ue: u32) {
         let state = &mut self.world.ues[ue as usize];
-        if state.serving.is_some() {
+        if state.serving.is_some() || self.serve_round(now, ue) {
             return;
         }
+        let state = &mut self.world.ues[ue as usize];
         let id = loop {
             let Some(id) = state.queue.pop_front() else { return };
             if self.world.requests.get(id).is_some() {
@@ -75,6 +77,7 @@ impl Simulation<'_> {
         let episode = step / steps_per_episode;
         let Some(request) = self.world.requests.get(id) else { return };
         let (number, ue_request, prompt_tokens) = (request.number, request.ue_request, request.prompt_tokens);
+        let output_tokens = request.output_tokens;
         let occasion = Occasion { episode, request: ue_request, time: now };
         let conditions = self.conditions(ue, &occasion);
 
@@ -114,9 +117,14 @@ impl Simulation<'_> {
             decided = Some(Decided { step: run_step, split });
         }
 
-        let costs = costs(self.spec, decided.map(|decided| decided.split), prompt_tokens);
-        let state = &self.world.ues[ue as usize];
-        let ue_time = self.spec.groups[state.group as usize].processor.time(costs.ue);
+        let mut costs = costs(self.spec, decided.map(|decided| decided.split), prompt_tokens);
+        let processor = &self.spec.groups[self.world.ues[ue as usize].group as usize].processor;
+        let mut ue_time = processor.time(costs.ue);
+        let mut first_token = None;
+        if output_tokens > 1 && self.spec.mode == ServiceMode::DeviceOnly {
+            let session = DeviceSession::new(self.spec, processor, prompt_tokens, output_tokens);
+            (costs.ue, ue_time, first_token) = (session.work, session.time, Some(now + session.first));
+        }
         let Some(request) = self.world.requests.get_mut(id) else { return };
         request.spend(UE_WAIT, now - request.arrival);
         request.phase = Phase::UeCompute;
@@ -127,6 +135,9 @@ impl Simulation<'_> {
         request.ue_work = costs.ue;
         request.edge_work = costs.edge;
         request.ue_time = ue_time;
+        if let Some(session) = request.session.as_mut() {
+            session.first_token = first_token;
+        }
         self.schedule_phase_end(now + ue_time, Event::UeDone { request: id }, id);
     }
 
@@ -135,12 +146,15 @@ impl Simulation<'_> {
         request.pending = None;
         request.spend(UE_COMPUTE, now - request.since);
         request.ue_done = 1.0;
-        let ue = request.ue;
+        let (ue, since, round) = (request.ue, request.since, request.session.as_ref().map(|session| session.round));
         self.world.ues[ue as usize].serving = None;
-        if self.spec.mode == ServiceMode::DeviceOnly {
-            self.end_by_id(now, id, Outcome::Completed)?;
-        } else {
-            self.send(now, id)?;
+        if round.is_some() {
+            self.ports.recorder.ue_computed(ue, since, now);
+        }
+        match (self.spec.mode, round) {
+            (ServiceMode::DeviceOnly, _) => self.end_by_id(now, id, Outcome::Completed)?,
+            (_, None | Some(0)) => self.send(now, id)?,
+            _ => self.send_row(now, id)?,
         }
         self.serve_ue(now, ue);
         Ok(())

@@ -26,19 +26,12 @@ impl Simulation<'_> {
             }
         };
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
-        request.uplink = Some(UplinkLog {
-            bits: payload.bits.map(|_| 0),
-            payload_bits: payload.bits.unwrap_or(0),
-            packets: payload.packets,
-            pending_packets: payload.packets,
-            airtime: payload.airtime,
-            ..UplinkLog::default()
-        });
+        request.uplink.insert(UplinkLog::default()).begin(&payload);
         self.transmit(now, id)
     }
 
     /// Sends the packets that are still pending.
-    fn transmit(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+    pub(super) fn transmit(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         let Some(log) = request.uplink.as_mut() else { return Ok(()) };
         let airtime = log.pending_share(log.airtime.as_nanos());
@@ -98,6 +91,7 @@ impl Simulation<'_> {
     /// What became of the packets whose midpoints are in `self.instants`.
     fn arrived_over_the_air(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        let round = request.round();
         let (Some(conditions), Some(log)) = (request.conditions, request.uplink.as_mut()) else { return Ok(()) };
         let ue = &self.world.ues[request.ue as usize];
         let channel = &self.spec.channels[self.spec.groups[ue.group as usize].channel];
@@ -118,6 +112,9 @@ impl Simulation<'_> {
         log.gain_sum += self.packets.mean_gain().unwrap_or(0.0) * f64::from(log.pending_packets);
         log.transmissions += 1;
 
+        if round > 0 {
+            return self.row_transmitted(now, id);
+        }
         if !is_tensor {
             log.pending_packets = lost;
             if lost == 0 {

@@ -12,8 +12,8 @@ pub struct TraceArrival {
     pub at: SimTime,
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
-    /// Tokens asked for.
-    pub output_tokens: u32,
+    /// Tokens asked for; `None` for as many as the workload says.
+    pub output_tokens: Option<u32>,
 }
 
 /// The arrival process of each UE of a group.
@@ -108,7 +108,7 @@ impl Workload {
         if let Arrivals::Trace(trace) = &self.arrivals
             && let Some(row) = trace_row(trace, member, k)
         {
-            return (row.prompt_tokens, row.output_tokens);
+            return (row.prompt_tokens, row.output_tokens.unwrap_or(self.output_tokens));
         }
         let prompt = match self.prompt_tokens {
             PromptTokens::Constant(tokens) => tokens,
@@ -161,11 +161,17 @@ mod tests {
     fn a_trace_is_dealt_in_turn_and_ends() {
         let streams = Streams::new(1, 0);
         let rows: Vec<TraceArrival> = (0u32..6)
-            .map(|i| TraceArrival { at: SimTime::from_nanos(u64::from(i)), prompt_tokens: 10 + i, output_tokens: 1 })
+            .map(|i| (i, (i > 1).then_some(i)))
+            .map(|(i, output_tokens)| TraceArrival {
+                at: SimTime::from_nanos(u64::from(i)),
+                prompt_tokens: 10 + i,
+                output_tokens,
+            })
             .collect();
         let trace = workload(Arrivals::Trace(rows.into()));
         assert_eq!(trace.arrival(&streams, MEMBER, 1, SimTime::ZERO), Some(SimTime::from_nanos(5)));
-        assert_eq!(trace.tokens(&streams, MEMBER, 1), (15, 1));
+        assert_eq!(trace.tokens(&streams, MEMBER, 1), (15, 5));
+        assert_eq!(trace.tokens(&streams, MEMBER, 0), (11, 1)); // the workload's
         assert_eq!(trace.arrival(&streams, MEMBER, 2, SimTime::ZERO), None);
     }
 

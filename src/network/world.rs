@@ -27,6 +27,8 @@ pub struct Ue {
     pub queue: VecDeque<RequestId>,
     /// Live names in `queue`.
     pub waiting: u32,
+    /// Sessions whose next round waits here, to be served before the queue; some names may be stale.
+    pub returned: VecDeque<RequestId>,
     /// In service.
     pub serving: Option<RequestId>,
     /// Gain in time.
@@ -69,7 +71,7 @@ pub struct World {
     pub uplink_departure: Option<Ticket>,
     /// The edge.
     pub edge: Edge,
-    /// Live waiting requests over all UEs.
+    /// Live waiting requests over all UEs, sessions between two rounds included.
     pub ue_waiting: u64,
 }
 
@@ -109,6 +111,7 @@ impl World {
                     split: spec.split.min,
                     queue: VecDeque::new(),
                     waiting: 0,
+                    returned: VecDeque::new(),
                     serving: None,
                     fading: Fading::new(channel.fading, streams, ue, channel.sinusoids)?,
                     walks: Default::default(),

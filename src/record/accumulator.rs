@@ -80,6 +80,8 @@ pub(super) struct Accumulator {
     pub nll: Sum<f64>,
     /// N ln PPL_0; `n` counts tokens.
     pub nll_clean: Sum<f64>,
+    /// Times per further token \[s\].
+    pub tpot: Sum<f64>,
     /// Perplexities.
     pub ppl: Sum<f64>,
     /// Rewards.
@@ -130,11 +132,12 @@ impl Accumulator {
                 }
             }
         }
+        self.tpot.real(row.tpot_s);
         self.ppl.real(row.ppl);
         self.reward.real(row.reward);
         self.split.count(row.split, Some(1));
         self.packets.count(row.packets_lost, row.packets_sent);
-        self.rows.count(row.rows_lost, Some(row.prompt_tokens));
+        self.rows.count(row.rows_lost, rows_sent(row));
         self.ue_energy.real(row.ue_energy_j);
         self.tx_energy.real(row.tx_energy_j);
     }
@@ -158,6 +161,7 @@ impl Accumulator {
         for (ours, theirs) in [
             (&mut self.nll, other.nll),
             (&mut self.nll_clean, other.nll_clean),
+            (&mut self.tpot, other.tpot),
             (&mut self.ppl, other.ppl),
             (&mut self.reward, other.reward),
             (&mut self.ue_energy, other.ue_energy),
@@ -188,6 +192,17 @@ impl Accumulator {
     /// Requests, however they ended.
     pub fn arrivals(&self) -> u64 {
         self.outcomes.iter().sum()
+    }
+}
+
+/// Rows of the tensor that a request sent: a session that was cut off doesn't say.
+fn rows_sent(row: &RequestRow<'_>) -> Option<u32> {
+    let decoded = row.output_tokens.saturating_sub(1);
+    match row.outcome {
+        Outcome::Completed => Some(row.prompt_tokens.saturating_add(decoded)),
+        // No session goes on after the outage of its prompt.
+        Outcome::Outage => Some(row.prompt_tokens),
+        Outcome::Timeout | Outcome::Dropped | Outcome::Unfinished => (decoded == 0).then_some(row.prompt_tokens),
     }
 }
 

@@ -92,6 +92,10 @@ impl Recorder for RunRecorder {
         self.decisions.as_mut().map_or(Ok(()), |file| file.push(row))
     }
 
+    fn ue_computed(&mut self, ue: u32, from: SimTime, to: SimTime) {
+        self.summary.computed(ue, from, to);
+    }
+
     fn arrivals_ended(&mut self, at: SimTime) {
         self.summary.arrivals_ended(at);
     }

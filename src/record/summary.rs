@@ -34,6 +34,7 @@ struct Group {
     count: u32,
     e2e: Quantiles,
     ttft: Quantiles,
+    tpot: Quantiles,
 }
 
 struct Ue {
@@ -54,7 +55,8 @@ impl Summary {
             .map(|(number, (name, count))| {
                 let first = ues.len() as u32;
                 ues.extend((0..*count).map(|_| Ue { group: number as u32, sums: Accumulator::default() }));
-                Group { name: name.clone(), first, count: *count, e2e: Quantiles::new(), ttft: Quantiles::new() }
+                let (e2e, ttft, tpot) = (Quantiles::new(), Quantiles::new(), Quantiles::new());
+                Group { name: name.clone(), first, count: *count, e2e, ttft, tpot }
             })
             .collect();
         Self { groups, ues, warmup, window }
@@ -76,18 +78,24 @@ impl Summary {
         self.groups.len()
     }
 
+    /// A UE has computed from `from` to `to` for a session.
+    pub fn computed(&mut self, ue: u32, from: SimTime, to: SimTime) {
+        let inside = busy_within(self.warmup, self.window, from, to);
+        if let Some(ue) = self.ues.get_mut(ue as usize) {
+            ue.sums.busy += inside;
+        }
+    }
+
     /// Takes in a request.
     pub fn add(&mut self, row: &RequestRow<'_>) {
         let Some(ue) = self.ues.get_mut(row.ue_id as usize) else {
             debug_assert!(false, "there is no UE {}", row.ue_id);
             return;
         };
-        if let Some(compute) = row.ue_compute_s {
-            // What runs before or behind the window keeps the UE busy outside of it.
+        // A session's passes come one by one, by `computed`.
+        if let Some(compute) = row.ue_compute_s.filter(|_| row.output_tokens <= 1) {
             let from = row.arrival_s + row.ue_wait_s.unwrap_or_default();
-            let (open, close) = (self.warmup, self.warmup + self.window);
-            let inside = (from + compute).min(close).saturating_sub(from.max(open));
-            ue.sums.busy += u128::from(inside.as_nanos());
+            ue.sums.busy += busy_within(self.warmup, self.window, from, from + compute);
         }
         if let Some(time) = row.e2e_s {
             let done = row.arrival_s + time;
@@ -104,8 +112,12 @@ impl Summary {
         if let Some(time) = row.e2e_s {
             group.e2e.push(time.as_nanos());
         }
-        if let Some(time) = row.ttft_s {
+        // A session that failed may have had its first token.
+        if let Some(time) = row.ttft_s.filter(|_| row.outcome == Outcome::Completed) {
             group.ttft.push(time.as_nanos());
+        }
+        if let Some(time) = row.tpot_s {
+            group.tpot.push((time * 1e9).round() as u64);
         }
     }
 
@@ -122,7 +134,7 @@ impl Summary {
     /// The rows of the groups in order, then the one of all: the last rows of [`Summary::rows`].
     pub fn aggregates<'s>(&'s self, utilisation: &Utilisation) -> Vec<SummaryRow<'s>> {
         let mut all = Accumulator::default();
-        let (mut e2e, mut ttft) = (Quantiles::new(), Quantiles::new());
+        let (mut e2e, mut ttft, mut tpot) = (Quantiles::new(), Quantiles::new(), Quantiles::new());
         let mut rows = Vec::with_capacity(self.groups.len() + 1);
         for group in &self.groups {
             let mut sums = Accumulator::default();
@@ -132,14 +144,15 @@ impl Summary {
             all.merge(&sums);
             e2e.merge(&group.e2e);
             ttft.merge(&group.ttft);
+            tpot.merge(&group.tpot);
             let row = self.row("group", group.name.clone(), Some(&group.name), &sums, group.count as usize);
-            rows.push(with_quantiles(row, &group.e2e, &group.ttft));
+            rows.push(with_quantiles(row, &group.e2e, &group.ttft, &group.tpot));
         }
         let row = self.row("all", "all".to_owned(), None, &all, self.ues.len());
         rows.push(SummaryRow {
             uplink_utilisation: utilisation.uplink,
             edge_utilisation: utilisation.edge,
-            ..with_quantiles(row, &e2e, &ttft)
+            ..with_quantiles(row, &e2e, &ttft, &tpot)
         });
         rows
     }
@@ -195,11 +208,21 @@ impl Summary {
             tx_energy_j: sums.tx_energy.sum(),
             goodput_rps: window.map(|window| sums.in_time as f64 / window),
             throughput_rps: window.map(|window| sums.served as f64 / window),
+            tpot_mean_s: sums.tpot.mean(),
+            tpot_median_s: None,
+            tpot_p95_s: None,
+            tpot_p99_s: None,
         }
     }
 }
 
-fn with_quantiles<'s>(row: SummaryRow<'s>, e2e: &Quantiles, ttft: &Quantiles) -> SummaryRow<'s> {
+/// Time of a span within the window of `length` from `open` on \[ns\]: what runs before or
+/// behind it keeps the UE busy outside of it.
+fn busy_within(open: SimTime, length: SimTime, from: SimTime, to: SimTime) -> u128 {
+    u128::from(to.min(open + length).saturating_sub(from.max(open)).as_nanos())
+}
+
+fn with_quantiles<'s>(row: SummaryRow<'s>, e2e: &Quantiles, ttft: &Quantiles, tpot: &Quantiles) -> SummaryRow<'s> {
     let at = |quantiles: &Quantiles, p: f64| quantiles.quantile(p).map(SimTime::from_nanos);
     SummaryRow {
         e2e_median_s: at(e2e, 0.5),
@@ -208,6 +231,9 @@ fn with_quantiles<'s>(row: SummaryRow<'s>, e2e: &Quantiles, ttft: &Quantiles) ->
         ttft_median_s: at(ttft, 0.5),
         ttft_p95_s: at(ttft, 0.95),
         ttft_p99_s: at(ttft, 0.99),
+        tpot_median_s: at(tpot, 0.5),
+        tpot_p95_s: at(tpot, 0.95),
+        tpot_p99_s: at(tpot, 0.99),
         ..row
     }
 }

@@ -34,7 +34,7 @@ record! {
         e2e_p99_s: Option<SimTime>,
         /// Maximum of the same, exact \[s\].
         e2e_max_s: Option<SimTime>,
-        /// Mean time to the first token \[s\].
+        /// Mean time to the first token of completed requests \[s\].
         ttft_mean_s: Option<f64>,
         /// Median of the same, within 0.1 % \[s\].
         ttft_median_s: Option<SimTime>,
@@ -68,7 +68,7 @@ record! {
         reward_mean: Option<f64>,
         /// Packets lost over packets sent.
         packet_loss_rate: Option<f64>,
-        /// Rows of the tensor lost over rows sent, of requests that have both.
+        /// Rows of the tensor lost over rows sent, of requests that have both; a session that was cut off doesn't count.
         row_loss_rate: Option<f64>,
         /// Share of the time after the warm-up, until arrivals stop, in which the UE (a UE, in the mean) computes.
         ue_utilisation: Option<f64>,
@@ -84,5 +84,13 @@ record! {
         goodput_rps: Option<f64>,
         /// Requests completed per second, between the warm-up and the end of arrivals.
         throughput_rps: Option<f64>,
+        /// Mean over completed sessions of the mean time per further token \[s\].
+        tpot_mean_s: Option<f64>,
+        /// Median of the same, to the nanosecond and within 0.1 % \[s\].
+        tpot_median_s: Option<SimTime>,
+        /// 95th percentile of the same \[s\].
+        tpot_p95_s: Option<SimTime>,
+        /// 99th percentile of the same \[s\].
+        tpot_p99_s: Option<SimTime>,
     }
 }

@@ -13,15 +13,15 @@ use crate::kernel::Streams;
 use crate::network::compute::Processor;
 use crate::network::ports::{Controller, Prompts, QualitySource, ServiceMode};
 use crate::network::spec::{
-    ChannelSpec, ControllerSpec, Discipline, DownlinkSpec, EdgeSpec, GroupSpec, InitialSplit, NetworkSpec, OutageSpec,
-    ServiceLaw, SplitSpec,
+    ChannelSpec, ControllerSpec, DecodeSpec, Discipline, DownlinkSpec, EdgeSpec, GroupSpec, InitialSplit, NetworkSpec,
+    OutageSpec, RowDelivery, ServiceLaw, SplitSpec,
 };
 use crate::network::workload::{Arrivals, PromptTokens, Workload};
 use crate::network::world::World;
 use crate::radio::{LinkMode, UplinkSpec, transmit_power_w};
 use crate::run::checks::check_inputs;
 use crate::run::inputs::{Inputs, Library};
-use crate::scenario::air::{ChannelTable, SharingKind};
+use crate::scenario::air::{ChannelTable, DeliveryName, SharingKind};
 use crate::scenario::nodes::{DisciplineName, ServiceLawName, UeTable, WorkloadKind, WorkloadTable};
 use crate::scenario::schema::{
     ActionKind, ControllerKind, ControllerScope, QualitySourceName, RewardKind, Scenario, ServiceModeName,
@@ -133,7 +133,10 @@ impl Assembly {
     /// The prompts of one run.
     pub fn prompts(&self) -> Box<dyn Prompts> {
         match &self.inputs.corpus {
-            Some(corpus) => Box::new(CorpusPrompts::new(corpus.clone())),
+            Some(corpus) => {
+                let bos_token = self.inputs.model.decoder.config().bos_token;
+                Box::new(CorpusPrompts::new(corpus.clone(), bos_token))
+            }
             None => Box::new(LengthPrompts),
         }
     }
@@ -333,6 +336,16 @@ fn channel(table: &ChannelTable, scenario: &Scenario) -> ChannelSpec {
         reception: table.reception,
         tx_normalisation: table.tx_normalisation,
         loss_unit: table.loss_unit,
+        concealment: table.concealment,
+        decode: DecodeSpec {
+            delivery: match table.decode.delivery {
+                DeliveryName::Am => {
+                    RowDelivery::Am { deadline: SimTime::from_secs_saturating(table.decode.deadline_ms * 1e-3) }
+                }
+                DeliveryName::None => RowDelivery::None,
+            },
+            concealment: table.decode.concealment,
+        },
         encoding: table.encoding.unwrap_or(Encoding::F16),
         doppler_hz: table.doppler_hz,
         fading: table.fading,

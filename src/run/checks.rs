@@ -1,44 +1,24 @@
 //! What only the inputs can tell about a scenario: windows that don't fit, tables
 //! that don't reach, traces that come too late, fades that outlast a request.
 
+use std::collections::BTreeSet;
+
 use crate::channel::{FadingKind, LossUnit, Reception, average_fade_duration, outage_probability};
+use crate::control::further_tokens;
 use crate::network::ports::ServiceMode;
-use crate::network::spec::{NetworkSpec, OutageSpec};
+use crate::network::spec::{NetworkSpec, OutageSpec, RowDelivery};
 use crate::network::workload::{Arrivals, PromptTokens, Workload};
 use crate::run::inputs::Inputs;
 use crate::scenario::Problem;
-use crate::scenario::schema::{ControllerKind, RewardKind, Scenario};
+use crate::scenario::schema::{ControllerKind, QualitySourceName, RewardKind, Scenario};
 
 /// Packets of one request; more would take gigabytes.
 const MOST_PACKETS: u32 = 10_000_000;
 
 /// Adds what is wrong, or probably not meant, in the light of the inputs.
 pub fn check_inputs(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, problems: &mut Vec<Problem>) {
-    let positions = inputs.model.decoder.config().max_positions as u32;
-    for (index, (ue, group)) in scenario.ue.iter().zip(&network.groups).enumerate() {
-        let path = format!("ue[{index}].workload.prompt_tokens");
-        let Some(corpus) = &inputs.corpus else { continue };
-        let lengths: Vec<u32> = match &group.workload.arrivals {
-            Arrivals::Trace(trace) => trace.iter().map(|row| row.prompt_tokens).collect(),
-            _ => vec![ue.workload.prompt_tokens.bounds().1],
-        };
-        let Some(&longest) = lengths.iter().max() else { continue };
-        let window = corpus.longest_window(longest as usize) as u32;
-        let shortest = if inputs.model.decoder.config().bos_token.is_some() { 1 } else { 2 };
-        if prompt_bounds(&group.workload).0 < shortest {
-            problems.push(
-                Problem::error(path, "a prompt of one token has nothing to score: the model has no BOS token")
-                    .with_allowed("at least 2"),
-            );
-        } else if window > positions {
-            problems.push(
-                Problem::error(path, "a prompt is longer than the model's context")
-                    .with_value(window)
-                    .with_allowed(format!("1 to {positions}")),
-            );
-        } else if let Err(error) = corpus.window(0, longest as usize) {
-            problems.push(Problem::error("model.corpus", error.to_string()));
-        }
+    for (index, group) in network.groups.iter().enumerate() {
+        check_windows(&format!("ue[{index}].workload"), &group.workload, inputs, problems);
     }
     for (index, group) in network.groups.iter().enumerate() {
         if let Arrivals::Trace(trace) = &group.workload.arrivals {
@@ -52,6 +32,7 @@ pub fn check_inputs(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec,
         }
     }
     check_table(scenario, inputs, network, problems);
+    check_sessions(scenario, network, problems);
     if network.mode == ServiceMode::Split {
         for group in &network.groups {
             let packets = network.tensor_payload(group.channel, prompt_bounds(&group.workload).1).packets;
@@ -67,6 +48,100 @@ pub fn check_inputs(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec,
         }
         for index in 0..network.channels.len() {
             check_fades(scenario, network, index, problems);
+        }
+    }
+}
+
+/// Prompts and sessions fit the model and the corpus, where the model reads them.
+fn check_windows(path: &str, workload: &Workload, inputs: &Inputs, problems: &mut Vec<Problem>) {
+    let (Some(corpus), config) = (&inputs.corpus, inputs.model.decoder.config()) else { return };
+    let positions = config.max_positions as u64;
+    let asked = lengths(workload);
+    if config.bos_token.is_none() && asked.contains(&(1, 1)) {
+        problems.push(
+            Problem::error(
+                format!("{path}.prompt_tokens"),
+                "a prompt of one token has nothing to score: the model has no BOS token",
+            )
+            .with_allowed("at least 2"),
+        );
+        return;
+    }
+    // The longest sentence, if sentences bring their own lengths.
+    let sentence = corpus.longest_window(0) as u64;
+    let rows = |&(prompt, output): &(u32, u32)| {
+        let prompt = if sentence > 0 { sentence } else { u64::from(prompt) };
+        prompt + u64::from(output.saturating_sub(1))
+    };
+    let longest = asked.iter().copied().max_by_key(rows);
+    if let Some((prompt, output)) = longest.filter(|asked| rows(asked) > positions) {
+        let prompt = rows(&(prompt, 1));
+        problems.push(if output == 1 || prompt > positions {
+            Problem::error(format!("{path}.prompt_tokens"), "a prompt is longer than the model's context")
+                .with_value(prompt)
+                .with_allowed(format!("1 to {positions}"))
+        } else {
+            let message = format!("prompts of {prompt} tokens and their sessions are longer than the model's context");
+            Problem::error(format!("{path}.output_tokens"), message)
+                .with_value(output)
+                .with_allowed(format!("1 to {}", positions - prompt + 1))
+        });
+        return;
+    }
+    let missing = asked.into_iter().find_map(|(prompt, output)| {
+        corpus.continued(0, prompt as usize, further_tokens(output, config.bos_token)).err()
+    });
+    problems.extend(missing.map(|error| Problem::error("model.corpus", error.to_string())));
+}
+
+/// Sessions: perplexity of a prompt is not theirs, and their packets can be counted.
+fn check_sessions(scenario: &Scenario, network: &NetworkSpec, problems: &mut Vec<Problem>) {
+    for (index, group) in network.groups.iter().enumerate() {
+        let path = format!("ue[{index}].workload.output_tokens");
+        let Some(&(_, most)) = lengths(&group.workload).iter().max_by_key(|(_, output)| output).filter(|l| l.1 > 1)
+        else {
+            continue;
+        };
+        let message = "a table knows the perplexity of prompts; a session is scored on the tokens that follow";
+        if scenario.quality.source == QualitySourceName::Table {
+            problems.push(
+                Problem::error(&path, message)
+                    .with_value(most)
+                    .with_allowed("1")
+                    .with_hint("set quality.source to \"llm\" or \"none\""),
+            );
+        } else if scenario.reads_table() {
+            problems.push(
+                Problem::warning(&path, format!("{message}: the controller expects the wrong thing"))
+                    .with_hint("take another controller, or one token"),
+            );
+        }
+        if network.mode == ServiceMode::Split {
+            let row = u64::from(network.tensor_payload(group.channel, 1).packets);
+            let again = match network.channels[group.channel].decode.delivery {
+                RowDelivery::Am { .. } => u64::from(network.max_transmissions),
+                RowDelivery::None => 1,
+            };
+            if row.saturating_mul(again).saturating_mul(u64::from(most)) > u64::from(u32::MAX - MOST_PACKETS) {
+                problems.push(
+                    Problem::error(&path, "a session may send more packets than can be counted, 2³²")
+                        .with_value(most)
+                        .with_hint("lower radio.max_transmissions, or send larger packets"),
+                );
+            }
+        }
+    }
+}
+
+/// Prompt and output tokens that a workload asks for; of lengths that are drawn, least and largest.
+fn lengths(workload: &Workload) -> BTreeSet<(u32, u32)> {
+    match (&workload.arrivals, workload.prompt_tokens) {
+        (Arrivals::Trace(trace), _) => {
+            trace.iter().map(|row| (row.prompt_tokens, row.output_tokens.unwrap_or(workload.output_tokens))).collect()
+        }
+        (_, PromptTokens::Constant(tokens)) => BTreeSet::from([(tokens, workload.output_tokens)]),
+        (_, PromptTokens::Drawn { min, max }) => {
+            BTreeSet::from([(min, workload.output_tokens), (max, workload.output_tokens)])
         }
     }
 }
@@ -155,8 +230,11 @@ fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, prob
             ("loss_unit", word(channel.loss_unit)),
             ("tx_normalisation", word(channel.tx_normalisation)),
             ("fading", word(channel.fading)),
+            ("concealment", word(channel.concealment)),
         ] {
-            if let Some(profiled) = table.made_with(key).filter(|profiled| *profiled != found) {
+            // Tables from before there was a choice were made with zeros.
+            let before = (key == "concealment").then_some("zero");
+            if let Some(profiled) = table.made_with(key).or(before).filter(|profiled| *profiled != found) {
                 problems.push(
                     Problem::error(
                         format!("{path}.{key}"),

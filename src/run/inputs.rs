@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::control::{BUILTIN_TABLE, QualityTable};
 use crate::llm::{BUILTIN, Corpus, CostModel, FlopCount, Geometry, LoadedModel, Segmentation};
 use crate::network::workload::TraceArrival;
-use crate::scenario::nodes::WorkloadKind;
+use crate::scenario::nodes::{WorkloadKind, WorkloadTable};
 use crate::scenario::schema::{FlopCountName, QualitySourceName, WindowKind};
 use crate::scenario::{LoadedScenario, Problem, devices};
 use crate::units::SimTime;
@@ -258,12 +258,10 @@ fn read_trace(path: &Path) -> Result<(Arc<[TraceArrival]>, String), String> {
             value.ok_or_else(|| refuse(column, at, "a whole number above 0"))
         };
         let prompt_tokens = count("prompt_tokens", prompt_at)?;
-        let output_tokens = output_at.map_or(Ok(1), |at| count("output_tokens", at))?;
-        if output_tokens > 1 {
-            return Err(format!(
-                "{file}, line {line}: output_tokens is {output_tokens}, but generation of more than one token is not \
-                 simulated yet; leave the column out"
-            ));
+        let output_tokens = output_at.map(|at| count("output_tokens", at)).transpose()?;
+        if output_tokens > Some(WorkloadTable::MOST_OUTPUT_TOKENS) {
+            let at = output_at.unwrap_or_default();
+            return Err(refuse("output_tokens", at, &format!("1 to {}", WorkloadTable::MOST_OUTPUT_TOKENS)));
         }
         rows.push(TraceArrival { at, prompt_tokens, output_tokens });
     }

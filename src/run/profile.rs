@@ -380,7 +380,8 @@ impl Point {
         } else {
             Delivery::Tensor(Box::new(Crossing { split: self.split, reception }))
         };
-        let request = QualityRequest { window: Some(self.window), prompt_tokens: asked, delivery, conditions };
+        let request =
+            QualityRequest { window: Some(self.window), prompt_tokens: asked, output_tokens: 1, delivery, conditions };
         let quality: Quality = evaluate(&assembly.inputs.model, corpus, &streams, &request, clean)?;
         Ok(ProfileRecord {
             split: self.split,

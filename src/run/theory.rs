@@ -28,6 +28,10 @@ impl Mm1 {
         let mut arrival_rate = 0.0;
         for group in &network.groups {
             let Arrivals::Poisson { rate_per_s } = group.workload.arrivals else { return None };
+            // Each round of a session comes to the edge anew.
+            if group.workload.output_tokens > 1 {
+                return None;
+            }
             arrival_rate += rate_per_s * f64::from(group.count);
         }
         let queue = Self { arrival_rate, service_rate: 1.0 / mean_s };

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{DEFAULT_SINUSOIDS, Encoding, FadingKind, LossUnit, Reception, TxNormalisation};
+use crate::channel::{Concealment, DEFAULT_SINUSOIDS, Encoding, FadingKind, LossUnit, Reception, TxNormalisation};
 use crate::scenario::values::Varying;
 
 /// The kind of channel.
@@ -16,13 +16,35 @@ pub enum ChannelKind {
     Statistical,
 }
 
-/// What stands in place of what was lost.
+/// How the row of a decode round is delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Concealment {
-    /// Zeros.
+#[schemars(extend("x-planned" = ["um", "deadline"]))]
+pub enum DeliveryName {
+    /// Acknowledged: packets that were lost are sent again after `radio.retransmission_delay_ms`, at most `radio.max_transmissions` times in all, until `deadline_ms` has passed.
     #[default]
-    Zero,
+    Am,
+    /// One transmission: a row that loses a packet is concealed.
+    None,
+}
+
+/// `[channel.decode]`: the rows of decode rounds, of which a session for more than one token has one for each further token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DecodeTable {
+    /// How a row is delivered. With `loss_unit = "element-iid"` a row loses elements and is never sent again.
+    pub delivery: DeliveryName,
+    /// "am": time from a row's first transmission to its concealment \[ms\]. The default is the delay budget that 3GPP TS 23.501 gives a conversation (5QI 1): a token that waits longer is felt.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1e12))]
+    pub deadline_ms: f64,
+    /// What the edge puts in place of a row that did not arrive, or of elements that it lost; it stays in the edge's keys and values for the rest of the session.
+    pub concealment: Concealment,
+}
+
+impl Default for DecodeTable {
+    fn default() -> Self {
+        Self { delivery: DeliveryName::Am, deadline_ms: 100.0, concealment: Concealment::PreviousRow }
+    }
 }
 
 /// `[channel]`
@@ -53,8 +75,10 @@ pub struct ChannelTable {
     pub tx_normalisation: TxNormalisation,
     /// What is lost with a packet.
     pub loss_unit: LossUnit,
-    /// What stands in place of what was lost.
+    /// What stands in place of what a prompt's tensor lost.
     pub concealment: Concealment,
+    /// How the rows of decode rounds are delivered.
+    pub decode: DecodeTable,
     /// Digital only: how values are encoded. Default: "f16".
     pub encoding: Option<Encoding>,
     /// Maximum Doppler shift \[Hz\]: how fast the gain varies. At 0 each UE keeps one gain for the whole run.
@@ -82,6 +106,7 @@ impl Default for ChannelTable {
             tx_normalisation: TxNormalisation::None,
             loss_unit: LossUnit::TokenRow,
             concealment: Concealment::Zero,
+            decode: DecodeTable::default(),
             encoding: None,
             doppler_hz: 10.0,
             fading: FadingKind::Rayleigh,
@@ -119,10 +144,10 @@ pub struct RadioTable {
     /// Analog: values of a packet. Default: one token's row.
     #[schemars(range(min = 1))]
     pub packet_values: Option<u64>,
-    /// Wait before lost packets of a prompt's token ids are sent again \[ms\]. Tensors are never sent again.
+    /// Wait before lost packets are sent again \[ms\]: those of a prompt's token ids, and of the rows of decode rounds. A prompt's tensor is never sent again.
     #[schemars(range(min = 0.0, max = 1e9))]
     pub retransmission_delay_ms: f64,
-    /// Transmissions of token ids before the request is an outage.
+    /// Transmissions of token ids before the request is an outage, and of a decode round's row before it is concealed.
     #[schemars(range(min = 1))]
     pub max_transmissions: u32,
     /// Fixed delay of the downlink \[ms\].

@@ -75,14 +75,16 @@ pub struct WorkloadTable {
     pub path: Option<String>,
     /// Tokens of a prompt: a number, or `{ min, max, draw = "per-request" }`.
     pub prompt_tokens: Count,
-    /// Tokens asked for.
-    #[schemars(range(min = 1))]
+    /// Tokens asked for; with more than one a request is a session that sends a row for each further token. A trace with this column brings its own.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub output_tokens: u32,
 }
 
 impl WorkloadTable {
     /// Requests per second of each UE where the scenario says none.
     pub const RATE_PER_S: f64 = 0.1;
+    /// Most tokens of a session.
+    pub const MOST_OUTPUT_TOKENS: u32 = 1_000_000;
     /// Mean think time where the scenario says none \[s\].
     pub const THINK_TIME_S: f64 = 1.0;
 }

@@ -5,7 +5,7 @@
 //! alone: files that compare alternatives share them.
 
 use crate::channel::{FadingKind, Reception};
-use crate::scenario::air::{ChannelTable, RadioTable};
+use crate::scenario::air::{ChannelTable, DecodeTable, DeliveryName, RadioTable};
 use crate::scenario::nodes::{DisciplineName, EdgeTable};
 use crate::scenario::problem::Problem;
 use crate::scenario::schema::{
@@ -29,6 +29,9 @@ pub fn unused(scenario: &Scenario) -> Vec<Problem> {
         idle(key("tx_normalisation"), digital && normalised, "a digital link sends bits, whatever the tensor's scale");
         let gap = channel.snr_gap_db != default.snr_gap_db;
         idle(key("snr_gap_db"), gap && channel.snr_db.is_none(), "it belongs to snr_db");
+        let (decode, untouched) = (&channel.decode, DecodeTable::default());
+        let deadline = decode.delivery == DeliveryName::None && decode.deadline_ms != untouched.deadline_ms;
+        idle(key("decode.deadline_ms"), deadline, "decode.delivery is \"none\"");
         let still = channel.fading == FadingKind::None;
         idle(key("sinusoids"), still && channel.sinusoids != default.sinusoids, "fading is \"none\"");
         idle(key("doppler_hz"), still && channel.doppler_hz != default.doppler_hz, "fading is \"none\"");

@@ -352,13 +352,6 @@ fn check_workload(problems: &mut Vec<Problem>, path: &str, workload: &WorkloadTa
     }
     let per_request = Some(crate::channel::Draw::PerRequest);
     check_count(problems, &format!("{path}.prompt_tokens"), &workload.prompt_tokens, (1, 1 << 24), per_request);
-    if workload.output_tokens > 1 {
-        problems.push(
-            Problem::error(format!("{path}.output_tokens"), "generation of more than one token is not simulated yet")
-                .with_value(workload.output_tokens)
-                .with_allowed("1"),
-        );
-    }
 }
 
 fn check_edge(problems: &mut Vec<Problem>, scenario: &Scenario) {

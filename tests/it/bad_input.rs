@@ -82,8 +82,25 @@ mistakes! {
         ["read their expectations from a table", "s.toml:3:8", "set quality.table"]
     quality_without_its_table: "[quality]\nsource = \"table\"" =>
         ["the table is not named", "s.toml:3:10", "set quality.table"]
-    many_tokens: "[[ue]]\nworkload = { output_tokens = 5 }" =>
-        ["generation of more than one token is not simulated yet", "s.toml:3:30", "allowed: 1"]
+    too_many_tokens: "[[ue]]\nworkload = { output_tokens = 1000001 }" =>
+        ["`ue[0].workload.output_tokens` is out of range", "s.toml:3:30", "allowed: [1, 1000000]"]
+    session_beyond_the_context: "[[ue]]\nworkload = { prompt_tokens = 500, output_tokens = 14 }" =>
+        ["prompts of 500 tokens and their sessions are longer than the model's context", "s.toml:3:51",
+         "allowed: 1 to 13"]
+    session_by_a_table:
+        "[[ue]]\nworkload = { output_tokens = 2 }\n[quality]\nsource = \"table\"\ntable = \"builtin\"" =>
+        ["a table knows the perplexity of prompts; a session is scored on the tokens that follow", "s.toml:3:30",
+         "allowed: 1", "set quality.source to \"llm\" or \"none\""]
+    uncountable_session:
+        "[quality]\nsource = \"none\"\n[radio]\nmax_transmissions = 100000\n[[ue]]\n\
+         workload = { output_tokens = 100000 }" =>
+        ["a session may send more packets than can be counted", "s.toml:7:30", "lower radio.max_transmissions"]
+    concealment_that_was_not_profiled:
+        "[channel]\nconcealment = \"previous-row\"\ndoppler_hz = 60.0\n[quality]\nsource = \"table\"\n\
+         table = \"builtin\"" =>
+        ["the quality table was profiled with concealment = \"zero\"", "s.toml:3:15"]
+    decode_deadline_of_nothing: "[channel]\ndecode = { delivery = \"am\", deadline_ms = 0.0 }" =>
+        ["`channel.decode.deadline_ms` is out of range", "s.toml:3:43"]
     unknown_device: "[edge]\ndevice = \"a100-80g\"" =>
         ["no device has this name", "s.toml:3:10", "allowed: snapdragon-8-gen-2, ", "did you mean \"a100-80gb\"?"]
     two_groups_of_one_name: "[[ue]]\nname = \"p\"\n[[ue]]\nname = \"p\"" =>
@@ -239,7 +256,11 @@ fn traces_with_mistakes() {
         ("arrival_s,tokens\n1,8\n", "t.csv: no column `prompt_tokens`; a trace has arrival_s, prompt_tokens"),
         ("arrival_s,prompt_tokens\n1\n", "t.csv: CSV error: record 1 (line: 2"),
         ("arrival_s,prompt_tokens\n", "t.csv: no rows"),
-        ("arrival_s,prompt_tokens,output_tokens\n1,8,9\n", "t.csv, line 2: output_tokens is 9"),
+        ("arrival_s,prompt_tokens,output_tokens\n1,8,0\n", "t.csv, line 2: `output_tokens` is `0`"),
+        (
+            "arrival_s,prompt_tokens,output_tokens\n1,8,1000001\n",
+            "t.csv, line 2: `output_tokens` is `1000001`; allowed: 1 to 1000000",
+        ),
     ] {
         place.write("t.csv", text);
         refused(&place, &[], &[said, "s.toml:3:37"]);

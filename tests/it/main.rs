@@ -3,18 +3,27 @@
 mod bad_input;
 mod channel_fading;
 mod channel_reception;
+mod checkpoint;
 mod cli;
 mod cli_support;
+mod corruption;
 mod determinism;
 mod docs;
+mod families;
 mod floors;
+mod fuzz_corpus;
+mod gguf;
+mod gguf_hostile;
+mod gguf_tiny;
 mod interruption;
 mod kernel_theory;
 mod llm;
 mod llm_hostile;
 mod llm_tiny;
+mod model_config;
 mod network;
 mod network_decisions;
+mod network_sessions;
 mod network_support;
 mod network_theory;
 mod network_uplink;
@@ -26,6 +35,7 @@ mod record;
 mod results;
 mod scenario_document;
 mod scenarios;
+mod session_quality;
 
 /// Cases of a property test: as many as usual, or as `PROPTEST_CASES` says.
 pub fn cases(usual: u32) -> u32 {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use splitwave::kernel::Streams;
-use splitwave::network::costs::costs;
+use splitwave::network::costs::{all_layers_flop, costs};
 use splitwave::network::ports::{Controller, RecordError, Recorder};
 use splitwave::network::rows::{DecisionRow, Outcome, RequestRow, SeriesRow};
 use splitwave::network::simulation::{Ports, Simulation, Totals};
@@ -52,7 +52,7 @@ owned! {
         loss_bursts: Option<u32>, uplink_bits: Option<u64>, ue_wait_s: Option<SimTime>,
         ue_compute_s: Option<SimTime>, uplink_wait_s: Option<SimTime>, uplink_air_s: Option<SimTime>,
         edge_wait_s: Option<SimTime>, edge_compute_s: Option<SimTime>, downlink_s: Option<SimTime>,
-        ttft_s: Option<SimTime>, e2e_s: Option<SimTime>, deadline_met: Option<bool>, ue_flop: Option<f64>,
+        ttft_s: Option<SimTime>, tpot_s: Option<f64>, e2e_s: Option<SimTime>, deadline_met: Option<bool>, ue_flop: Option<f64>,
         edge_flop: Option<f64>, ue_energy_j: Option<f64>, tx_energy_j: Option<f64>, nll_sum: Option<f64>,
         tokens_scored: Option<u32>, ppl_clean: Option<f64>, ppl: Option<f64>, reward: Option<f64>,
         outcome: Outcome,
@@ -221,7 +221,12 @@ pub fn check(assembly: &Assembly, finished: &Finished) {
         match row.outcome {
             Outcome::Completed => {
                 assert_eq!(row.e2e_s, Some(spent), "phases of a completed request: {row:#?}");
-                assert_eq!(row.ttft_s, row.e2e_s);
+                if row.output_tokens == 1 {
+                    assert_eq!((row.ttft_s, row.tpot_s), (row.e2e_s, None));
+                } else {
+                    let further = (spent - row.ttft_s.expect("a first token")).as_secs_f64();
+                    assert_eq!(row.tpot_s, Some(further / f64::from(row.output_tokens - 1)));
+                }
                 assert!(deadline.is_none_or(|deadline| spent <= deadline), "late: {row:#?}");
                 assert_eq!(row.deadline_met, deadline.map(|_| true));
             }
@@ -240,7 +245,8 @@ pub fn check(assembly: &Assembly, finished: &Finished) {
             }
         }
         if row.outcome != Outcome::Completed {
-            assert_eq!((row.e2e_s, row.ttft_s), (None, None));
+            assert_eq!((row.e2e_s, row.tpot_s), (None, None));
+            assert!(row.ttft_s.is_none() || row.output_tokens > 1 && row.ttft_s <= Some(spent), "{row:#?}");
         }
         // Phases are passed in order; a wait and its service come together.
         let crosses = network.mode != splitwave::network::ports::ServiceMode::DeviceOnly;
@@ -253,9 +259,11 @@ pub fn check(assembly: &Assembly, finished: &Finished) {
         if row.uplink_bits.is_some() {
             assert!(row.packets_sent.is_some(), "bits without packets: {row:#?}");
         }
-        check_work(assembly, group_of(row.ue_id), row);
-        let all_flop = network.cost.ue_flop(network.cost.geometry.layers, row.prompt_tokens as usize)
-            + splitwave::llm::head_flop(&network.cost.geometry, 1);
+        if row.output_tokens == 1 {
+            check_work(assembly, group_of(row.ue_id), row);
+        }
+        let all_flop = all_layers_flop(network, row.prompt_tokens, row.output_tokens)
+            + splitwave::llm::head_flop(&network.cost.geometry, row.output_tokens as usize);
         let done = row.ue_flop.unwrap_or(0.0) + row.edge_flop.unwrap_or(0.0);
         assert!(done <= all_flop * (1.0 + 1e-12), "more work than there is: {row:#?}");
         if row.outcome == Outcome::Completed {
@@ -263,13 +271,17 @@ pub fn check(assembly: &Assembly, finished: &Finished) {
         }
     }
 
+    // Rounds of sessions overlap with other requests.
+    let alone = rows.iter().all(|row| row.output_tokens == 1);
     for ue in 0..network.groups.iter().map(|group| group.count).sum() {
         let own = rows.iter().filter(|row| row.ue_id == ue);
+        let own = own.filter(|_| alone);
         check_first_come(1, own.filter_map(|row| visit(row.arrival_s, row.ue_wait_s, row.ue_compute_s)).collect());
     }
     if let Discipline::Fifo { servers } = network.edge.discipline {
         let at_edge = |row: &Row| row.arrival_s + row.phases()[..4].iter().flatten().copied().sum();
-        let visits = rows.iter().filter_map(|row| visit(at_edge(row), row.edge_wait_s, row.edge_compute_s));
+        let visits =
+            rows.iter().filter(|_| alone).filter_map(|row| visit(at_edge(row), row.edge_wait_s, row.edge_compute_s));
         check_first_come(servers as usize, visits.collect());
     }
 
@@ -280,7 +292,9 @@ pub fn check(assembly: &Assembly, finished: &Finished) {
     for step in steps {
         let row = &by_arrival[step.request_id as usize];
         assert_eq!((row.ue_id, row.split, row.reward), (step.ue_id, Some(step.next_split), step.reward));
-        assert_eq!(step.time_s, row.arrival_s + row.ue_wait_s.expect("served"));
+        // A session waits for its UE again, later.
+        let wait = step.time_s - row.arrival_s;
+        assert!(row.ue_wait_s == Some(wait) || row.output_tokens > 1 && row.ue_wait_s > Some(wait), "{row:#?}");
         assert!((network.split.min..=network.split.max).contains(&step.next_split));
     }
 }
