@@ -82,18 +82,21 @@ impl From<&ProfileError> for Failure {
     fn from(error: &ProfileError) -> Self {
         let chain = with_causes(error);
         match error {
-            ProfileError::Grid(_) => Self::input(&chain, "`splitwave profile --help` lists the options"),
-            ProfileError::Interrupted { .. } => Self {
-                text: message_and_hint(
-                    &chain,
-                    "what was done is in .partial/records.csv under the output folder; the profile itself is made anew",
-                ),
-                code: INTERRUPTED,
-            },
-            ProfileError::Quality(_) | ProfileError::Record(_) => Self::failed(
+            ProfileError::Spec(_) => Self::input(&chain, "`splitwave profile --help` lists the options"),
+            ProfileError::Interrupted { .. } => {
+                Self { text: message_and_hint(&chain, "the same command goes on where it stopped"), code: INTERRUPTED }
+            }
+            ProfileError::Differs { .. } => Self::input(
                 &chain,
-                "what was done is in .partial/records.csv under the output folder; the profile itself is made anew",
+                "finish it with its own command, choose another folder with --out, or throw it away with --force",
             ),
+            ProfileError::Busy { .. } => Self::input(&chain, "wait for it, or choose another folder with --out"),
+            ProfileError::Damaged { .. } => {
+                Self::input(&chain, "begin anew with --force, or choose another folder with --out")
+            }
+            ProfileError::Quality(_) | ProfileError::Record(_) => {
+                Self::failed(&chain, "what was done is kept: the same command goes on where it stopped")
+            }
         }
     }
 }

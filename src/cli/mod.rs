@@ -39,8 +39,7 @@ enum Command {
     Validate(validate::ValidateArgs),
     /// Print the JSON Schema of the scenario file, for editors.
     Schema(schema::SchemaArgs),
-    /// Measure the model's perplexity over split, loss and noise; writes a table for `quality.table`.
-    Profile(profile::ProfileArgs),
+    Profile(Box<profile::ProfileArgs>),
 }
 
 /// Runs the command line and gives the exit code: 0 done, 1 the run failed, 2 the

@@ -35,7 +35,7 @@ pub struct QualityTable {
 }
 
 /// Columns that say what a table was made with: the same in every row.
-const MADE_WITH: [&str; 11] = [
+const MADE_WITH: [&str; 12] = [
     "reception",
     "loss_unit",
     "tx_normalisation",
@@ -47,6 +47,7 @@ const MADE_WITH: [&str; 11] = [
     "doppler_hz",
     "airtime_s",
     "model",
+    "concealment",
 ];
 
 /// A table that can't be used.

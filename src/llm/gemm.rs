@@ -127,7 +127,10 @@ impl Product<'_> {
         for k in 0..panel.len() {
             let (vectors, _) = S::as_simd_f32s(&panel[k]);
             let mut columns = [zero; V];
-            columns.copy_from_slice(&vectors[first..first + V]);
+            #[expect(clippy::manual_memcpy, reason = "a call in this loop would put the sums into memory")]
+            for v in 0..V {
+                columns[v] = vectors[first + v];
+            }
             for r in 0..R {
                 let x = simd.splat_f32s(rows[r][k]);
                 for v in 0..V {

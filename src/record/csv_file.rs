@@ -1,7 +1,7 @@
 //! One CSV file: rows in, a seal out.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -87,14 +87,43 @@ impl CsvFile {
         }
     }
 
+    /// Opens the file of `R` in `folder` to go on behind its last whole row, where a
+    /// process that came to an early end left it; gives its content up to there, too. What
+    /// stands behind that row is cut off. A file without a whole header begins anew.
+    ///
+    /// # Errors
+    /// [`RecordError`] if the file can't be read or cut, or has another header.
+    pub fn reopen<R: Record>(folder: &Path) -> Result<(Self, Vec<u8>), RecordError> {
+        let path = folder.join(R::FILE);
+        let open = || -> io::Result<(File, Vec<u8>)> {
+            let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+            let mut content = Vec::new();
+            file.read_to_end(&mut content)?;
+            content.truncate(content.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1));
+            if !content.is_empty() && !content.starts_with(&header::<R>()) {
+                let message = "its header is not the one that this program writes";
+                return Err(io::Error::new(ErrorKind::InvalidData, message));
+            }
+            file.set_len(content.len() as u64)?;
+            file.seek(SeekFrom::End(0))?;
+            Ok((file, content))
+        };
+        let (file, content) = open().map_err(|source| RecordError { path: path.clone(), source })?;
+        let mut reopened = Self::into_sink::<R>(path, Box::new(file));
+        if !content.is_empty() {
+            reopened.buffer.clear();
+            reopened.hasher.update(&content);
+            reopened.written = content.len() as u64;
+            // Neither the header nor what stands behind the last line end is a row.
+            reopened.rows = content.split(|&byte| byte == b'\n').count() as u64 - 2;
+        }
+        Ok((reopened, content))
+    }
+
     /// Writes the rows of `R` into `sink`; `path` is what errors call it.
     pub fn into_sink<R: Record>(path: PathBuf, sink: Box<dyn Sink + Send>) -> Self {
         let mut buffer = Vec::with_capacity(FLUSH_AT + SLACK);
-        for column in R::COLUMNS {
-            buffer.extend_from_slice(column.name.as_bytes());
-            buffer.push(b',');
-        }
-        end_line(&mut buffer);
+        buffer.extend_from_slice(&header::<R>());
         let hasher = blake3::Hasher::new();
         Self { path, name: R::FILE, sink, buffer, hasher, rows: 0, written: 0, failed: false }
     }
@@ -132,7 +161,11 @@ impl CsvFile {
         })
     }
 
-    fn flush(&mut self) -> Result<(), RecordError> {
+    /// Writes what is gathered, so that a process that is killed loses none of it.
+    ///
+    /// # Errors
+    /// [`RecordError`] as [`push`](Self::push).
+    pub fn flush(&mut self) -> Result<(), RecordError> {
         let result = if self.failed {
             Err(io::Error::other("an earlier write to this file failed; it ends at its last whole row"))
         } else {
@@ -176,6 +209,17 @@ impl Drop for CsvFile {
             let _ = self.flush();
         }
     }
+}
+
+/// The names of the columns of `R`, and the end of their line.
+fn header<R: Record>() -> Vec<u8> {
+    let mut line = Vec::new();
+    for column in R::COLUMNS {
+        line.extend_from_slice(column.name.as_bytes());
+        line.push(b',');
+    }
+    end_line(&mut line);
+    line
 }
 
 /// Turns the comma behind the last cell into the end of the line.

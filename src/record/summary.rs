@@ -19,7 +19,7 @@ pub struct Utilisation {
 }
 
 /// Takes in every request and gives the rows of `summary.csv`. Its memory grows
-/// with the number of UEs (about 400 bytes each) and groups, not of requests.
+/// with the number of UEs (about 460 bytes each) and groups, not of requests.
 pub struct Summary {
     groups: Vec<Group>,
     ues: Vec<Ue>,

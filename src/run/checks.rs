@@ -281,7 +281,7 @@ pub fn word(value: impl serde::Serialize) -> String {
 }
 
 /// Least and largest loss probability that a channel can have, eq. (4).
-fn loss_bounds(outage: &OutageSpec) -> (f64, f64) {
+pub fn loss_bounds(outage: &OutageSpec) -> (f64, f64) {
     match outage {
         OutageSpec::ScaleAndLoss { loss_probability, .. } | OutageSpec::ThresholdAndLoss { loss_probability, .. } => {
             loss_probability.bounds()

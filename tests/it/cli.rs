@@ -321,7 +321,7 @@ fn profile_writes_a_table_that_scenarios_read() {
     }
     let made = std::fs::read(place.path("grid/table.csv")).unwrap();
     let twice = place.splitwave(&[&["profile", "s.toml", "-o", "grid"], &grid[..]].concat());
-    twice.says(2, &["grid/table.csv: there is a profile already", "--force"]);
+    twice.says(2, &["grid/records.csv: there is a profile already", "--force"]);
     let manifest: serde_json::Value =
         serde_json::from_slice(&std::fs::read(place.path("grid/manifest.json")).unwrap()).unwrap();
     let command = manifest["command"].as_str().unwrap().replace("DIR", "again");

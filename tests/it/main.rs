@@ -29,6 +29,7 @@ mod network_theory;
 mod network_uplink;
 mod network_workload;
 mod profile;
+mod profile_resume;
 mod quality;
 mod queueing_support;
 mod record;

@@ -277,7 +277,7 @@ fn follow(assembly: &Assembly, row: &Row, seed: u64, loss: f64, deadline: Option
             let lost = midpoints(now, airtime, pending).filter(|&at| is_lost(at)).count() as u64;
             expected.sent += pending as u32;
             expected.lost += lost as u32;
-            expected.air += (done - now);
+            expected.air += done - now;
             (now, pending) = (done, lost);
             if lost == 0 || deadline.is_none() || transmission == 4 {
                 break;
@@ -290,7 +290,7 @@ fn follow(assembly: &Assembly, row: &Row, seed: u64, loss: f64, deadline: Option
             now = again;
         }
         expected.concealed += u32::from(pending > 0);
-        expected.wait += (now - begun);
+        expected.wait += now - begun;
         now += seconds(server_decode_s(30.0, context)) + seconds(BACK);
     }
     // So far the whole time of rows on the uplink; what is left is between transmissions.

@@ -85,8 +85,12 @@ fn lost_rows_stay_lost_for_the_rest_of_the_session() {
             Concealment::Zero => rows[row * width..(row + 1) * width].fill(0.0),
             Concealment::PreviousRow => rows.copy_within((row - 1) * width..row * width, row * width),
         };
-        prompt_lost.iter().for_each(|&row| conceal(row, concealment));
-        rounds_lost.iter().for_each(|&round| conceal(20 + round - 1, round_concealment));
+        for row in prompt_lost {
+            conceal(row, concealment);
+        }
+        for round in rounds_lost {
+            conceal(20 + round - 1, round_concealment);
+        }
         let expected = score(received);
         let impairment = Impairment {
             reception: Reception::Digital,
