@@ -40,6 +40,11 @@ impl Failure {
         Self { text: message_and_hint(message, hint), code: FAILED }
     }
 
+    /// Stopped by a signal, with work left.
+    pub fn interrupted(message: &str, hint: &str) -> Self {
+        Self { text: message_and_hint(message, hint), code: INTERRUPTED }
+    }
+
     /// Several failures: their texts one after the other, the gravest code.
     pub fn join(failures: Vec<Self>) -> Self {
         let rank = |code: u8| [INTERRUPTED, FAILED, WRONG_INPUT].iter().position(|&known| known == code);

@@ -1,6 +1,7 @@
 //! The command line: one file per command. The only floor that prints.
 
 mod failure;
+mod model;
 mod profile;
 mod progress;
 pub mod render;
@@ -40,6 +41,8 @@ enum Command {
     /// Print the JSON Schema of the scenario file, for editors.
     Schema(schema::SchemaArgs),
     Profile(Box<profile::ProfileArgs>),
+    /// Look at a model, check it, print its logits, or generate text over a channel.
+    Model(model::ModelArgs),
 }
 
 /// Runs the command line and gives the exit code: 0 done, 1 the run failed, 2 the
@@ -51,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::validate(&args),
         Command::Schema(args) => schema::schema(&args),
         Command::Profile(args) => profile::profile(&args),
+        Command::Model(args) => model::model(&args.command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -47,6 +47,10 @@ pub enum Purpose {
     Think = 15,
     /// When a profile's window is sent (entity: window and draw, index: 0).
     ProfileStart = 16,
+    /// Loss and gain of packets where there is no time axis (entity: transmission of the packet, from 0; index: packet).
+    PacketLoss = 17,
+    /// The choice of a generated token (entity: 0, index: position · 2³² + pair of tokens).
+    TokenChoice = 18,
     /// Draws of tests and benches.
     Test = 99,
 }

@@ -53,11 +53,7 @@ impl LoadedModel {
     /// # Errors
     /// [`LoadError`] if a file is missing, damaged, or of a kind that isn't supported.
     pub fn from_dir(dir: &Path) -> Result<Self, LoadError> {
-        if dir.is_file() {
-            let supported = "a directory in Hugging Face's layout, or a .gguf file";
-            return Err(LoadError::Form { file: dir.display().to_string(), form: "a single file", supported });
-        }
-        let directory::Directory { config, config_text, checkpoint } = directory::open(dir)?;
+        let directory::Directory { config, config_text, checkpoint } = open_directory(dir)?;
         let tokenizer_path = dir.join("tokenizer.json");
         let tokenizer = directory::read(&tokenizer_path)?;
         Self::assemble(config, &config_text, checkpoint, &tokenizer_path.display().to_string(), &tokenizer)
@@ -105,11 +101,7 @@ impl LoadedModel {
     ) -> Result<Self, LoadError> {
         let tokenizer = Tokenizer::from_json(tokenizer_file, tokenizer)?;
         check_vocabulary(tokenizer_file, &tokenizer, &config)?;
-        // The length in front keeps a byte that moves from one file to the other from going unseen.
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&(config_text.len() as u64).to_le_bytes()).update(config_text);
-        checkpoint.hash(&mut hasher)?;
-        let content_hash = hasher.finalize().to_hex().to_string();
+        let content_hash = content_hash(config_text, &checkpoint)?;
         Ok(Self { decoder: Decoder::load(config, checkpoint)?, tokenizer, content_hash })
     }
 
@@ -120,8 +112,26 @@ impl LoadedModel {
     }
 }
 
+/// BLAKE3 of the text of a configuration and all bytes of its checkpoint, in hexadecimal.
+pub(super) fn content_hash(config_text: &[u8], checkpoint: &Checkpoint) -> Result<String, LoadError> {
+    // The length in front keeps a byte that moves from one file to the other from going unseen.
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(config_text.len() as u64).to_le_bytes()).update(config_text);
+    checkpoint.hash(&mut hasher)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Opens the directory `dir`; a single file that isn't GGUF is refused by that name.
+pub(super) fn open_directory(dir: &Path) -> Result<directory::Directory, LoadError> {
+    if dir.is_file() {
+        let supported = "a directory in Hugging Face's layout, or a .gguf file";
+        return Err(LoadError::Form { file: dir.display().to_string(), form: "a single file", supported });
+    }
+    directory::open(dir)
+}
+
 /// Whether `path` is named like a GGUF file, and isn't a directory.
-fn is_gguf(path: &Path) -> bool {
+pub(super) fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) && !path.is_dir()
 }
 
@@ -134,12 +144,12 @@ pub(super) fn open_checkpoint(path: &Path) -> Result<(DecoderConfig, Checkpoint<
         let GgufFile { config, checkpoint, .. } = gguf::open(path)?;
         return Ok((config, checkpoint));
     }
-    let directory::Directory { config, checkpoint, .. } = directory::open(path)?;
+    let directory::Directory { config, checkpoint, .. } = open_directory(path)?;
     Ok((config, checkpoint))
 }
 
 /// Fewer tokens than embeddings are normal, because vocabularies are padded to round numbers.
-fn check_vocabulary(file: &str, tokenizer: &Tokenizer, config: &DecoderConfig) -> Result<(), LoadError> {
+pub(super) fn check_vocabulary(file: &str, tokenizer: &Tokenizer, config: &DecoderConfig) -> Result<(), LoadError> {
     let (tokens, vocab) = (tokenizer.vocab(), config.vocab);
     if tokens > vocab { Err(LoadError::Vocabulary { file: file.to_owned(), tokens, vocab }) } else { Ok(()) }
 }

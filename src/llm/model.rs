@@ -22,8 +22,8 @@ use super::safetensors_file;
 /// vocabularies, and is enough for the matrix product to run at full speed.
 const ROWS_AT_ONCE: usize = 64;
 
-const EMBEDDING: &str = "model.embed_tokens.weight";
-const HEAD: &str = "lm_head.weight";
+pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
+pub(super) const HEAD: &str = "lm_head.weight";
 
 /// A decoder whose layers run in any range, so that a split is two calls:
 /// `run(embed(tokens), 0..p)` on the device and `run(_, p..L)` on the edge, with

@@ -68,6 +68,11 @@ impl Tokenizer {
         self.inner.decode(tokens, true).map_err(failed)
     }
 
+    /// How the vocabulary writes a token; `None` if it has no such token.
+    pub fn name(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// Number of tokens it knows, special ones included.
     pub fn vocab(&self) -> usize {
         self.inner.get_vocab_size(true)

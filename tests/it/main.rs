@@ -5,6 +5,7 @@ mod channel_fading;
 mod channel_reception;
 mod checkpoint;
 mod cli;
+mod cli_model;
 mod cli_support;
 mod corruption;
 mod determinism;
