@@ -201,6 +201,11 @@ fn byte_level(metadata: &Metadata, tokens: &Tokens) -> Result<tokenizers::Tokeni
         let Some((left, right)) = line.split_once(' ') else {
             return Err(GgufProblem::Tokenizer(format!("merge {line:?} is no pair of tokens")));
         };
+        // The library panics at some of these.
+        if [left, right, &format!("{left}{right}")].into_iter().any(|token| !tokens.ids.contains_key(token)) {
+            let problem = format!("merge {line:?} takes or makes something that is no token");
+            return Err(GgufProblem::Tokenizer(problem));
+        }
         merges.push((left.to_owned(), right.to_owned()));
     }
     let model = BPE::builder().vocab_and_merges(tokens.vocab(), merges).ignore_merges(pre.ignore_merges);

@@ -28,6 +28,9 @@
 //!   shared between threads; its results don't depend on the thread or pool that asks. It
 //!   starts no threads of its own.
 //! - **Scoring** ([`Nll`], [`TeacherForced`]): eq. (6) in double precision.
+//! - **Looking** ([`Inspection`], [`split_difference`], [`cache_difference`]): what a
+//!   checkpoint holds, and whether the model in parts is the model at once.
+//! - **Writing** ([`Sampling`], [`TextStream`]): the next token, and text as tokens come.
 //! - **Prompts** ([`Corpus`]): any UTF-8 text, by windows of tokens or by sentences.
 //! - **Costs** ([`CostModel`], [`Geometry`]): FLOP, bytes and payload of a split, for
 //!   the model that runs or for a larger one that it stands for.

@@ -5,8 +5,9 @@ use pulp::{Arch, Simd, WithSimd};
 use super::config::{DecoderConfig, RopePairing, RopeScaling};
 use super::elementwise::vectorised;
 
-/// Positions whose angles are kept; those beyond are computed when they come.
-const KEPT: usize = 4096;
+/// Angles that are kept, 8 MiB of cosines and sines: 16,384 positions of heads of 128. Those
+/// beyond are computed when they come.
+const KEPT: usize = 1 << 20;
 
 /// Cosines and sines of `position · f_i`, i < head_dim/2.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Rotary {
     /// The embedding of a model.
     pub(super) fn new(config: &DecoderConfig) -> Self {
         let frequencies = frequencies(config);
-        let kept = Angles::new(&frequencies, 0..KEPT.min(config.max_positions));
+        let kept = Angles::new(&frequencies, 0..(KEPT / frequencies.len().max(1)).min(config.max_positions));
         Self { pairing: config.rope_pairing, frequencies, kept }
     }
 

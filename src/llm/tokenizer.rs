@@ -1,5 +1,7 @@
 //! Text to token ids and back, by a Hugging Face `tokenizer.json`.
 
+use serde_json::{Map, Value};
+
 /// A `tokenizer.json` that cannot be used, or a text that it cannot encode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenizerError {
@@ -21,6 +23,55 @@ pub enum TokenizerError {
     },
 }
 
+/// Refuses what the tokenizer library doesn't check and panics at (version 0.23.2; the
+/// fuzz target `tokenizer_json` found it). No model of a supported family has any of it.
+fn refuse_fatal(tokenizer: &Value) -> Result<(), String> {
+    let in_normalizer = |found: &Map<String, Value>| {
+        let pattern = found.get("pattern").map(|pattern| &pattern["String"]);
+        let matches_something = |pattern: &Value| pattern.as_str().is_some_and(|text| !text.is_empty());
+        found.contains_key("precompiled_charsmap")
+            || found.get("type").is_some_and(|name| name == "Precompiled")
+            || found.get("prepend").is_some_and(|text| text == "")
+            || pattern.is_some_and(|pattern| !matches_something(pattern))
+    };
+    let in_pre_tokenizer = |found: &Map<String, Value>| found.get("length").is_some_and(|length| length == 0);
+    for (part, refused) in
+        [("normalizer", &in_normalizer as &dyn Fn(&Map<String, Value>) -> bool), ("pre_tokenizer", &in_pre_tokenizer)]
+    {
+        if let Some(found) = find(&tokenizer[part], refused) {
+            return Err(format!("`{part}` contains {}, which is not supported", Value::Object(found.clone())));
+        }
+    }
+    let model = &tokenizer["model"];
+    match &model["continuing_subword_prefix"] {
+        Value::Null => {}
+        Value::String(prefix) if prefix.is_empty() => {}
+        other => return Err(format!("`continuing_subword_prefix` = {other} is not supported; supported: null")),
+    }
+    let longest = model["vocab"].as_object().and_then(|vocab| vocab.keys().map(String::len).max()).unwrap_or(0);
+    for merge in model["merges"].as_array().into_iter().flatten() {
+        let length = match merge {
+            Value::String(pair) => pair.len().saturating_sub(1),
+            Value::Array(pair) => pair.iter().filter_map(Value::as_str).map(str::len).sum(),
+            _ => 0,
+        };
+        if length > longest {
+            return Err(format!("the merge {merge} makes no token of the vocabulary"));
+        }
+    }
+    Ok(())
+}
+
+/// The first object that is `wanted`, `value` itself or inside it.
+fn find<'a>(value: &'a Value, wanted: &dyn Fn(&Map<String, Value>) -> bool) -> Option<&'a Map<String, Value>> {
+    match value {
+        Value::Object(map) if wanted(map) => Some(map),
+        Value::Object(map) => map.values().find_map(|inner| find(inner, wanted)),
+        Value::Array(list) => list.iter().find_map(|inner| find(inner, wanted)),
+        _ => None,
+    }
+}
+
 /// A tokenizer; special tokens are left to the caller.
 #[derive(Debug)]
 pub struct Tokenizer {
@@ -36,6 +87,8 @@ impl Tokenizer {
     /// [`TokenizerError::Malformed`] if they are none.
     pub fn from_json(file: &str, bytes: &[u8]) -> Result<Self, TokenizerError> {
         let malformed = |reason: String| TokenizerError::Malformed { file: file.to_owned(), reason };
+        let value: Value = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
+        refuse_fatal(&value).map_err(malformed)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| malformed(e.to_string()))?;
         // Left-overs of training runs; a corpus must come out whole and unpadded.
         inner.with_truncation(None).map_err(|e| malformed(e.to_string()))?;

@@ -249,12 +249,15 @@ fn tokenizers_that_make_no_sense_are_refused() {
         tiny.set("tokenizer.ggml.merges", ARRAY, array(TEXT, 1, &text("ab")));
     });
     assert!(said.contains("merge \"ab\" is no pair of tokens"), "{said}");
-    let said = refused(|tiny| {
-        tiny.text("tokenizer.ggml.model", "gpt2");
-        tiny.text("tokenizer.ggml.pre", "llama-bpe");
-        tiny.set("tokenizer.ggml.merges", ARRAY, array(TEXT, 1, &text("a zebra")));
-    });
-    assert!(said.contains("zebra"), "{said}");
+    for merge in ["a zebra", "zebra a", "<0x00> <0x01>"] {
+        let said = refused(|tiny| {
+            tiny.text("tokenizer.ggml.model", "gpt2");
+            tiny.text("tokenizer.ggml.pre", "llama-bpe");
+            tiny.set("tokenizer.ggml.merges", ARRAY, array(TEXT, 1, &text(merge)));
+        });
+        let expected = format!("merge {merge:?} takes or makes something that is no token");
+        assert!(said.contains(&expected), "{said}");
+    }
     let list = |texts: &[&str]| array(TEXT, texts.len(), &texts.iter().flat_map(|one| text(one)).collect::<Vec<_>>());
     let said = refused(|tiny| tiny.set("tokenizer.ggml.tokens", ARRAY, list(&vec!["a"; 301])));
     assert!(said.contains("a list of 1 to 300 tokens"), "{said}");
