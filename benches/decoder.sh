@@ -24,7 +24,7 @@ cargo build --quiet --release --manifest-path "$here/candle/Cargo.toml"
 
 # Lines `case,seconds` of an engine.
 note() {
-    awk -F, -v engine="$1" 'NF == 2 && $2 > 0 { print engine, $1, $2 }' >>"$lines"
+    awk -F, -v engine="$1" 'NF == 2 && $2 + 0 > 0 { print engine, $1, $2 }' >>"$lines"
 }
 
 for round in $(seq "$rounds"); do

@@ -8,8 +8,9 @@ use super::elementwise::{softmax, vectorised};
 use super::gemm::{PANEL, Product};
 use super::kv_cache::KvLayer;
 
-/// Queries whose scores are held at once: as many rows as the kernel's tile has.
-const ROWS: usize = 12;
+/// Queries whose scores are held at once: a few tiles of the kernel. More would compute more
+/// scores that no query sees.
+const ROWS: usize = 48;
 
 /// Sizes of a layer's attention.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +49,6 @@ pub(super) fn attention(arch: Arch, shape: AttentionShape, queries: &[f32], kv: 
     let AttentionShape { heads, kv_heads, head_dim, .. } = shape;
     let width = heads * head_dim;
     let start = kv.len() - queries.len() / width;
-    out.clear();
     out.resize(queries.len(), 0.0);
     let mut weights = Vec::new();
     for (block, (queries, out)) in queries.chunks(ROWS * width).zip(out.chunks_mut(ROWS * width)).enumerate() {
@@ -57,7 +57,6 @@ pub(super) fn attention(arch: Arch, shape: AttentionShape, queries: &[f32], kv: 
         // From whole panels of keys; what a row doesn't see weighs nothing.
         let seen = shape.visible(first).start / PANEL * PANEL..first + rows;
         let stride = seen.len().next_multiple_of(PANEL);
-        weights.clear();
         weights.resize(rows * stride, 0.0);
         for head in 0..heads {
             let kv_head = head / (heads / kv_heads);

@@ -14,6 +14,7 @@ use super::attention::{AttentionShape, attention};
 use super::checkpoint::Checkpoint;
 use super::config::{DecoderConfig, NormKind};
 use super::elementwise::{Add, Norm, SwiGlu};
+use super::gemm::Columns;
 use super::kv_cache::KvLayer;
 use super::projection::Projection;
 use super::rotary::{Angles, Rotary};
@@ -48,6 +49,7 @@ pub(super) struct Scratch {
     gate: Vec<f32>,
     up: Vec<f32>,
     out: Vec<f32>,
+    wide: Vec<Columns>,
 }
 
 impl Block {
@@ -110,12 +112,12 @@ impl Block {
         (rotary, angles): (&Rotary, &Angles),
         scratch: &mut Scratch,
     ) {
-        let Scratch { normed, query, key, value, context, gate, up, out } = scratch;
+        let Scratch { normed, query, key, value, context, gate, up, out, wide } = scratch;
         let AttentionShape { heads, kv_heads, head_dim, .. } = self.shape;
         self.attention_norm.forward(arch, x, normed);
-        self.query.forward(arch, normed, query);
-        self.key.forward(arch, normed, key);
-        self.value.forward(arch, normed, value);
+        self.query.forward(arch, normed, query, wide);
+        self.key.forward(arch, normed, key, wide);
+        self.value.forward(arch, normed, value, wide);
         if let Some((query_norm, key_norm)) = &self.head_norms {
             query_norm.apply(arch, query);
             key_norm.apply(arch, key);
@@ -126,15 +128,15 @@ impl Block {
         rotary.turn(arch, key, kv_heads * head_dim, angles, 1.0);
         kv.push(key, value);
         attention(arch, self.shape, query, kv, context);
-        self.output.forward(arch, context, out);
+        self.output.forward(arch, context, out, wide);
         arch.dispatch(Add { x, y: out });
         if let Some(norm) = &self.ffn_norm {
             norm.forward(arch, x, normed);
         }
-        self.gate.forward(arch, normed, gate);
-        self.up.forward(arch, normed, up);
+        self.gate.forward(arch, normed, gate, wide);
+        self.up.forward(arch, normed, up, wide);
         arch.dispatch(SwiGlu { gate, up });
-        self.down.forward(arch, gate, out);
+        self.down.forward(arch, gate, out, wide);
         arch.dispatch(Add { x, y: out });
     }
 }

@@ -71,8 +71,8 @@ vectorised! {
         let width = weight.len();
         for row in x.chunks_exact_mut(width) {
             let scale = 1.0 / (sum_of_squares(row, 0.0) / width as f32 + eps).sqrt();
-            for (x, w) in row.iter_mut().zip(weight) {
-                *x = *x * scale * w;
+            for i in 0..width {
+                row[i] = row[i] * scale * weight[i];
             }
         }
     }
@@ -86,8 +86,8 @@ vectorised! {
         for row in x.chunks_exact_mut(width) {
             let mean = sum(row) / width as f32;
             let scale = 1.0 / (sum_of_squares(row, mean) / width as f32 + eps).sqrt();
-            for (x, w) in row.iter_mut().zip(weight) {
-                *x = (*x - mean) * scale * w;
+            for i in 0..width {
+                row[i] = (row[i] - mean) * scale * weight[i];
             }
         }
     }
@@ -96,8 +96,10 @@ vectorised! {
 vectorised! {
     /// `x += y`, the residual connection.
     Add<'a> { x: &'a mut [f32], y: &'a [f32] } {
-        for (x, y) in x.iter_mut().zip(y) {
-            *x += y;
+        let count = x.len().min(y.len());
+        let (x, y) = (&mut x[..count], &y[..count]);
+        for i in 0..count {
+            x[i] += y[i];
         }
     }
 }
@@ -106,8 +108,8 @@ vectorised! {
     /// `x += bias` in each row.
     AddToRows<'a> { x: &'a mut [f32], bias: &'a [f32] } {
         for row in x.chunks_exact_mut(bias.len()) {
-            for (x, b) in row.iter_mut().zip(bias) {
-                *x += b;
+            for i in 0..bias.len() {
+                row[i] += bias[i];
             }
         }
     }
@@ -116,8 +118,10 @@ vectorised! {
 vectorised! {
     /// SwiGLU (Shazeer, arXiv 2002.05202) in place of `gate`: `gate / (1 + e^-gate) · up`.
     SwiGlu<'a> { gate: &'a mut [f32], up: &'a [f32] } {
-        for (gate, up) in gate.iter_mut().zip(up) {
-            *gate = *gate / (1.0 + exp_f32(-*gate)) * up;
+        let count = gate.len().min(up.len());
+        let (gate, up) = (&mut gate[..count], &up[..count]);
+        for i in 0..count {
+            gate[i] = gate[i] / (1.0 + exp_f32(-gate[i])) * up[i];
         }
     }
 }
@@ -138,32 +142,32 @@ pub(super) fn softmax(row: &mut [f32], visible: Range<usize>) {
     let max = fold(lanes, |a, b| if b > a { b } else { a });
     let mut total = [0.0; LANES];
     for chunk in &mut *chunks {
-        for (x, total) in chunk.iter_mut().zip(&mut total) {
-            *x = exp_f32(*x - max);
-            *total += *x;
+        for i in 0..LANES {
+            chunk[i] = exp_f32(chunk[i] - max);
+            total[i] += chunk[i];
         }
     }
     for x in &mut last {
         *x = exp_f32(*x - max);
     }
     last[rest.len()..].fill(0.0);
-    for (x, total) in last.iter().zip(&mut total) {
-        *total += x;
+    for i in 0..LANES {
+        total[i] += last[i];
     }
     let scale = 1.0 / fold(total, |a, b| a + b);
     for x in chunks.as_flattened_mut() {
         *x *= scale;
     }
-    for (out, x) in rest.iter_mut().zip(last) {
-        *out = x * scale;
+    for (i, out) in rest.iter_mut().enumerate() {
+        *out = last[i] * scale;
     }
 }
 
 /// The larger of each pair; comparisons are false for what is no number.
 #[inline(always)]
 fn larger(lanes: &mut [f32; LANES], x: &[f32; LANES]) {
-    for (lane, &x) in lanes.iter_mut().zip(x) {
-        *lane = if x > *lane { x } else { *lane };
+    for i in 0..LANES {
+        lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] };
     }
 }
 
@@ -197,8 +201,8 @@ fn sum(x: &[f32]) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
     for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane += x;
+        for i in 0..LANES {
+            lanes[i] += chunk[i];
         }
     }
     fold(lanes, |a, b| a + b) + rest.iter().sum::<f32>()
@@ -210,8 +214,8 @@ fn sum_of_squares(x: &[f32], mean: f32) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
     for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane += (x - mean) * (x - mean);
+        for i in 0..LANES {
+            lanes[i] += (chunk[i] - mean) * (chunk[i] - mean);
         }
     }
     fold(lanes, |a, b| a + b) + rest.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>()

@@ -61,27 +61,33 @@ impl KvLayer {
     /// Appends rows \[S × kv_heads·head_dim\] of keys (turned already) and values.
     pub(super) fn push(&mut self, keys: &[f32], values: &[f32]) {
         let width = self.keys.len() * self.head_dim;
-        for (keys, values) in keys.chunks_exact(width).zip(values.chunks_exact(width)) {
-            let lane = self.positions % PANEL;
-            for (panels, key) in self.keys.iter_mut().zip(keys.chunks_exact(self.head_dim)) {
-                if lane == 0 {
-                    panels.resize(panels.len() + self.head_dim, [0.0; PANEL]);
+        let first = self.positions;
+        self.positions += keys.len() / width;
+        for (head, panels) in self.keys.iter_mut().enumerate() {
+            panels.resize(self.positions.div_ceil(PANEL) * self.head_dim, [0.0; PANEL]);
+            let mut position = first;
+            while position < self.positions {
+                let end = self.positions.min(position / PANEL * PANEL + PANEL);
+                let rows = &keys[(position - first) * width + head * self.head_dim..];
+                let panel = &mut panels[position / PANEL * self.head_dim..][..self.head_dim];
+                for (element, columns) in panel.iter_mut().enumerate() {
+                    for (row, x) in columns[position % PANEL..].iter_mut().take(end - position).enumerate() {
+                        *x = rows[row * width + element];
+                    }
                 }
-                let start = panels.len() - self.head_dim;
-                for (columns, x) in panels[start..].iter_mut().zip(key) {
-                    columns[lane] = *x;
-                }
+                position = end;
             }
-            let panels_per_head = self.head_dim.div_ceil(PANEL);
-            for (panels, value) in self.values.chunks_exact_mut(panels_per_head).zip(values.chunks_exact(self.head_dim))
-            {
-                for (panel, part) in panels.iter_mut().zip(value.chunks(PANEL)) {
-                    let mut columns = [0.0; PANEL];
-                    columns[..part.len()].copy_from_slice(part);
-                    panel.push(columns);
-                }
+        }
+        let parts = self.head_dim.div_ceil(PANEL);
+        for (index, panel) in self.values.iter_mut().enumerate() {
+            let from = index / parts * self.head_dim + index % parts * PANEL;
+            let count = PANEL.min(self.head_dim - index % parts * PANEL);
+            panel.reserve(self.positions - first);
+            for row in values.chunks_exact(width) {
+                let mut columns = [0.0; PANEL];
+                columns[..count].copy_from_slice(&row[from..from + count]);
+                panel.push(columns);
             }
-            self.positions += 1;
         }
     }
 

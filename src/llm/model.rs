@@ -240,10 +240,10 @@ impl Decoder {
         let (width, vocab) = (self.config.d_model, self.config.vocab);
         let head = self.head.as_ref().unwrap_or(&self.embedding);
         let scale = self.config.logit_scale as f32;
-        let (mut normed, mut logits) = (Vec::new(), Vec::new());
+        let (mut normed, mut logits, mut wide) = (Vec::new(), Vec::new(), Vec::new());
         for (part, rows) in rows.chunks(ROWS_AT_ONCE * width).enumerate() {
             self.final_norm.forward(self.arch, rows, &mut normed);
-            head.forward(self.arch, &normed, &mut logits);
+            head.forward(self.arch, &normed, &mut logits, &mut wide);
             if scale != 1.0 {
                 for logit in &mut logits {
                     *logit *= scale;

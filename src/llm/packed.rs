@@ -67,12 +67,12 @@ impl Packed {
         self.outputs
     }
 
-    /// `out[s][o] = Σ_i a[s][i] · w[o][i]`, rows \[S × in\] to \[S × out\].
-    pub(super) fn multiply(&self, arch: Arch, a: &[f32], out: &mut [f32]) {
-        let mut wide = match self.storage {
-            Storage::F32(_) => Vec::new(),
-            _ => vec![[0.0; PANEL]; BLOCK],
-        };
+    /// `out[s][o] = Σ_i a[s][i] · w[o][i]`, rows \[S × in\] to \[S × out\]. Numbers are
+    /// widened in `wide`, which is kept from call to call to be set up once.
+    pub(super) fn multiply(&self, arch: Arch, a: &[f32], out: &mut [f32], wide: &mut Vec<Columns>) {
+        if !matches!(self.storage, Storage::F32(_)) {
+            wide.resize(BLOCK, [0.0; PANEL]);
+        }
         for (a, out) in a.chunks(ROWS * self.inputs).zip(out.chunks_mut(ROWS * self.outputs)) {
             let rows = a.len() / self.inputs;
             for (panel, output) in (0..self.outputs).step_by(PANEL).enumerate() {
@@ -82,7 +82,7 @@ impl Packed {
                         a: &a[first..],
                         stride: self.inputs,
                         rows,
-                        panel: self.columns(arch, panel, first, depth, &mut wide),
+                        panel: self.columns(arch, panel, first, depth, wide),
                         out: &mut out[output..],
                         out_stride: self.outputs,
                         columns: PANEL.min(self.outputs - output),
@@ -148,9 +148,11 @@ vectorised! {
     /// exact, subnormal numbers included.
     WidenF16<'a> { narrow: &'a [u16], wide: &'a mut [f32] } {
         const SHIFT: f32 = f32::from_bits((112 + 127) << 23);
-        for (wide, narrow) in wide.iter_mut().zip(narrow) {
-            let magnitude = f32::from_bits(u32::from(narrow & 0x7fff) << 13) * SHIFT;
-            *wide = f32::from_bits(magnitude.to_bits() | u32::from(narrow & 0x8000) << 16);
+        let count = wide.len().min(narrow.len());
+        let (wide, narrow) = (&mut wide[..count], &narrow[..count]);
+        for i in 0..count {
+            let magnitude = f32::from_bits(u32::from(narrow[i] & 0x7fff) << 13) * SHIFT;
+            wide[i] = f32::from_bits(magnitude.to_bits() | u32::from(narrow[i] & 0x8000) << 16);
         }
     }
 }
@@ -158,8 +160,10 @@ vectorised! {
 vectorised! {
     /// The upper half of single precision.
     WidenBf16<'a> { narrow: &'a [u16], wide: &'a mut [f32] } {
-        for (wide, narrow) in wide.iter_mut().zip(narrow) {
-            *wide = f32::from_bits(u32::from(*narrow) << 16);
+        let count = wide.len().min(narrow.len());
+        let (wide, narrow) = (&mut wide[..count], &narrow[..count]);
+        for i in 0..count {
+            wide[i] = f32::from_bits(u32::from(narrow[i]) << 16);
         }
     }
 }

@@ -109,8 +109,8 @@ impl WithSimd for ShiftedExponentials<'_> {
         let (chunks, rest) = self.logits.as_chunks::<LANES>();
         let mut lanes = [0.0; LANES];
         for chunk in chunks {
-            for (lane, z) in lanes.iter_mut().zip(chunk) {
-                *lane += exp_f64(f64::from(*z) - max);
+            for i in 0..LANES {
+                lanes[i] += exp_f64(f64::from(chunk[i]) - max);
             }
         }
         (max, lanes.iter().sum::<f64>() + rest.iter().map(|z| exp_f64(f64::from(*z) - max)).sum::<f64>())

@@ -4,6 +4,7 @@ use pulp::Arch;
 
 use super::checkpoint::Checkpoint;
 use super::elementwise::AddToRows;
+use super::gemm::Columns;
 use super::packed::Packed;
 use super::weights::WeightsError;
 
@@ -38,11 +39,11 @@ impl Projection {
         (self.weight.inputs() * self.weight.outputs() + self.bias.as_ref().map_or(0, Vec::len)) as u64
     }
 
-    /// Projects `rows` into `out`, which becomes \[S × out\].
-    pub(super) fn forward(&self, arch: Arch, rows: &[f32], out: &mut Vec<f32>) {
-        out.clear();
+    /// Projects `rows` into `out`, which becomes \[S × out\]. `wide` is room for widened weights.
+    pub(super) fn forward(&self, arch: Arch, rows: &[f32], out: &mut Vec<f32>, wide: &mut Vec<Columns>) {
+        // What it held is overwritten, not cleared: zeroing costs a tenth of the product.
         out.resize(rows.len() / self.weight.inputs() * self.weight.outputs(), 0.0);
-        self.weight.multiply(arch, rows, out);
+        self.weight.multiply(arch, rows, out, wide);
         if let Some(bias) = &self.bias {
             arch.dispatch(AddToRows { x: out, bias });
         }

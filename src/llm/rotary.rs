@@ -60,8 +60,9 @@ vectorised! {
         for (row, (cos, sin)) in rows.chunks_exact_mut(width).zip(angles) {
             for head in row.chunks_exact_mut(2 * half) {
                 let (a, b) = head.split_at_mut(half);
-                for ((a, b), (cos, sin)) in a.iter_mut().zip(b).zip(cos.iter().zip(sin)) {
-                    (*a, *b) = ((*a * cos - *b * sin) * scale, (*b * cos + *a * sin) * scale);
+                let (a, b, cos, sin) = (&mut a[..half], &mut b[..half], &cos[..half], &sin[..half]);
+                for i in 0..half {
+                    (a[i], b[i]) = ((a[i] * cos[i] - b[i] * sin[i]) * scale, (b[i] * cos[i] + a[i] * sin[i]) * scale);
                 }
             }
         }
