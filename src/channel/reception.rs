@@ -37,7 +37,7 @@ pub struct Impairment {
     pub encoding: Encoding,
     /// What stands in place of what the prefill lost.
     pub concealment: Concealment,
-    /// What stands in place of the row of a decode round that did not arrive.
+    /// What stands in place of what is missing of the row of a decode round.
     pub round_concealment: Concealment,
 }
 
@@ -78,7 +78,8 @@ pub struct ReceptionRecord {
 pub struct RoundReception {
     /// Each packet's last transmission, the one that counted. No packets at all: gain 1.
     pub packets: Packets,
-    /// Whether the row arrived before its deadline; if not, it is concealed.
+    /// Whether the edge goes on with the row, less what its lost packets take with them; if not, all
+    /// of it is concealed: nothing of it came in time, or under `token-row` not all of it.
     pub arrived: bool,
 }
 
@@ -207,8 +208,8 @@ impl ReceptionRecord {
 /// [`lost_elements`]), row by row, and what stands in their place ([`conceal`]).
 ///
 /// A round's row meets the gains of its own packets. It is lost as a whole if it
-/// did not arrive in time; otherwise its packets lose what `loss_unit` says, as
-/// in the prefill, and with `element-iid` its elements are lost as the
+/// did not arrive ([`RoundReception::arrived`]); otherwise its lost packets lose what
+/// `loss_unit` says, as in the prefill, and with `element-iid` its elements are lost as the
 /// prefill's are. `round_concealment` stands in place of any of it.
 ///
 /// Element e's noise and loss depend on (`record.noise_key`, e) alone: losing one

@@ -92,12 +92,13 @@ impl PromptArgs {
     }
 
     /// The token ids; the model's tokenizer is opened only for text.
-    fn ids_for(&self, source: &str, bos: Option<u32>) -> Result<Vec<u32>, Failure> {
+    fn ids_for(&self, source: &str) -> Result<Vec<u32>, Failure> {
         if let Some(tokens) = &self.tokens {
             return Ok(tokens.clone());
         }
-        let tokenizer = Inspection::open(source).and_then(|inspection| inspection.tokenizer(""));
-        self.ids(bos, &tokenizer.map_err(|error| Failure::from(&error))?)
+        let refused = |error: LoadError| Failure::from(&error);
+        let inspection = Inspection::open(source).map_err(refused)?;
+        self.ids(inspection.config().bos_token, &inspection.tokenizer("").map_err(refused)?)
     }
 }
 

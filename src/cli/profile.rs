@@ -76,7 +76,8 @@ pub struct ProfileArgs {
         conflicts_with_all = ["noises", "records"]
     )]
     snrs_db: Option<Vec<f64>>,
-    /// Where SNRs are met: at `each` window and split, or at one split, by one absolute σ for all.
+    /// Where SNRs are met: at `each` window and split, or at one split, by one absolute σ for all:
+    /// met in the median of the windows, of up to 16 of them.
     /// Rows of `per-row` have unit power, so for them both are the same.
     #[arg(long, value_name = "each|SPLIT", default_value = "each", value_parser = parse_snr_at)]
     snr_at: SnrAt,

@@ -19,7 +19,7 @@ pub enum DecodeDelivery {
     /// Lost packets are sent again until they arrive (acknowledged mode).
     #[default]
     Acknowledged,
-    /// Sent once; `round_concealment` stands in place of what is lost.
+    /// Sent once; `round_concealment` stands in place of what `loss_unit` loses.
     Once,
 }
 
@@ -69,7 +69,7 @@ pub struct Traffic {
     pub prompt_rows_lost: usize,
     /// Rows of generated tokens that were sent.
     pub decode_rows: usize,
-    /// Of these, lost and concealed.
+    /// Of these, lost (under `chunk`: those of which nothing arrived).
     pub decode_rows_lost: usize,
     /// Values that did not arrive, of all rows.
     pub elements_lost: usize,
@@ -170,7 +170,6 @@ impl Crossing {
     /// The packets of the row of one token.
     fn send_round(&mut self, row: usize) -> RoundReception {
         let mut packets = Packets::with_capacity(self.channel.packets_per_row);
-        let mut arrived = true;
         for k in 0..self.channel.packets_per_row {
             let (mut gain, mut lost) = self.transmit(row, k, 0);
             if self.channel.decode_delivery == DecodeDelivery::Acknowledged {
@@ -181,11 +180,11 @@ impl Crossing {
                     (gain, lost) = self.transmit(row, k, transmission);
                     self.traffic.packets_repeated += 1;
                 }
-                arrived &= !lost;
             }
             packets.push(gain, lost);
         }
-        RoundReception { packets, arrived }
+        // Packets that never came lose what `loss_unit` says.
+        RoundReception { packets, arrived: true }
     }
 
     /// One transmission of packet k of a row: its gain, and whether it was lost. With fading,

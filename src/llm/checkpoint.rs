@@ -102,6 +102,8 @@ impl Source<'_> {
 pub(super) struct Checkpoint<'a> {
     /// What stands for the whole in errors: the file, or the index of the shards.
     name: String,
+    /// Where the configuration stands, for errors.
+    config: &'static str,
     files: Vec<(String, Source<'a>)>,
     tensors: BTreeMap<String, TensorEntry>,
     foreign: BTreeMap<String, ForeignTensor>,
@@ -112,12 +114,17 @@ impl<'a> Checkpoint<'a> {
     /// The name beside each source stands for it in errors. Entries must lie inside their source.
     pub(super) fn new(files: Vec<(String, Source<'a>)>, tensors: BTreeMap<String, TensorEntry>) -> Self {
         let name = files.first().map(|(name, _)| name.clone()).unwrap_or_default();
-        Self { name, files, tensors, foreign: BTreeMap::new(), taken: BTreeSet::new() }
+        Self { name, config: "config.json", files, tensors, foreign: BTreeMap::new(), taken: BTreeSet::new() }
     }
 
     /// Says what stands for the whole in errors; otherwise it is the first file.
     pub(super) fn named(self, name: String) -> Self {
         Self { name, ..self }
+    }
+
+    /// Says where the configuration stands; otherwise it is config.json.
+    pub(super) fn described_by(self, config: &'static str) -> Self {
+        Self { config, ..self }
     }
 
     /// Adds the tensors that cannot be read; a name of theirs must not be among the others.
@@ -209,7 +216,8 @@ impl<'a> Checkpoint<'a> {
         match rest.next() {
             None => Ok(()),
             Some(first) => {
-                let problem = WeightsProblem::Unexpected { first: first.clone(), count: 1 + rest.count() };
+                let problem =
+                    WeightsProblem::Unexpected { first: first.clone(), count: 1 + rest.count(), config: self.config };
                 Err(WeightsError { file: self.name.clone(), problem })
             }
         }
@@ -244,7 +252,7 @@ impl<'a> Checkpoint<'a> {
         let error = |problem| self.error(entry.file, problem);
         if entry.shape != shape {
             let (found, expected) = (entry.shape.clone(), shape.to_vec());
-            return Err(error(WeightsProblem::Shape { name: name.to_owned(), found, expected }));
+            return Err(error(WeightsProblem::Shape { name: name.to_owned(), found, expected, config: self.config }));
         }
         let Some(row_bytes) = entry.stored.bytes_of(columns) else {
             let (stored, block) = (entry.stored.name(), entry.stored.block().0);
@@ -276,7 +284,8 @@ impl<'a> Checkpoint<'a> {
                 Err(self.error(*file, WeightsProblem::Dtype { name, dtype, supported: READ_TYPES }))
             }
             (None, None) => {
-                Err(WeightsError { file: self.name.clone(), problem: WeightsProblem::Missing(name.to_owned()) })
+                let problem = WeightsProblem::Missing { name: name.to_owned(), config: self.config };
+                Err(WeightsError { file: self.name.clone(), problem })
             }
         }
     }

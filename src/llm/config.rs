@@ -10,7 +10,9 @@
 
 use std::path::Path;
 
+use super::bos;
 use super::config_fields::{Fields, out_of_range, unsupported};
+use super::limited_read::{self, CONFIG_BYTES};
 
 /// Largest size of any one dimension that a config may ask for: far above every
 /// published model, small enough that no product of two overflows.
@@ -150,7 +152,8 @@ pub struct DecoderConfig {
     pub logit_scale: f64,
     /// Whether the head is the embedding transposed, `tie_word_embeddings`.
     pub tied_head: bool,
-    /// The token that starts a document, if the model has one.
+    /// The token in front of every text, if the model was trained with one: what its
+    /// tokenizer puts there, or else that of config.json (Qwen: none).
     pub bos_token: Option<u32>,
     /// The tokens that end a text (none, one or several).
     pub eos_tokens: Vec<u32>,
@@ -226,6 +229,7 @@ impl DecoderConfig {
         let attention_bias = matches!(family, Family::Llama | Family::Cohere | Family::Qwen3)
             && fields.flag_or("attention_bias", false)?;
         let rope = fields.rope(family)?;
+        let bos_token = fields.tokens("bos_token_id", sizes.vocab, defaults.bos)?.first().copied();
         Ok(Self {
             family,
             d_model: sizes.d_model,
@@ -237,7 +241,7 @@ impl DecoderConfig {
             vocab: sizes.vocab,
             max_positions,
             norm: if cohere { NormKind::Layer } else { NormKind::Rms },
-            norm_eps: fields.positive_or(eps_field, if cohere { 1e-5 } else { 1e-6 })?,
+            norm_eps: fields.norm_eps(eps_field, if cohere { 1e-5 } else { 1e-6 })?,
             rope_theta: rope.theta,
             rope_scaling: rope.scaling,
             rope_pairing: if cohere { RopePairing::Interleaved } else { RopePairing::Halves },
@@ -249,7 +253,7 @@ impl DecoderConfig {
             parallel_block: cohere,
             logit_scale: if cohere { fields.positive_or("logit_scale", 0.0625)? } else { 1.0 },
             tied_head: sizes.tied_head,
-            bos_token: fields.tokens("bos_token_id", sizes.vocab, defaults.bos)?.first().copied(),
+            bos_token: bos_token.filter(|_| !bos::has_no_bos(family)),
             eos_tokens: fields.tokens("eos_token_id", sizes.vocab, defaults.eos)?,
         })
     }
@@ -312,11 +316,14 @@ fn windows(
     };
     match family {
         Family::Llama | Family::Cohere => {
-            // Their classes don't know the field: decoding with it and without differ.
-            if let Some(value) = fields.get("sliding_window")
+            // Their classes don't know the field: decoding with it and without differ,
+            // unless the file itself says that it is idle.
+            if fields.flag_or("use_sliding_window", true)?
+                && let Some(value) = fields.get("sliding_window")
                 && fields.size("sliding_window", MAX_DIMENSION)? < max_positions
             {
-                return Err(unsupported("sliding_window", value, "null in this family"));
+                let supported = "null in this family, or `use_sliding_window` = false";
+                return Err(unsupported("sliding_window", value, supported));
             }
             if types.is_some_and(|types| types.contains(&true)) {
                 refuse_types("only \"full_attention\" in this family")?;
@@ -361,7 +368,8 @@ impl Sizes {
     /// The sizes in the file at `path`, whatever its `model_type`.
     pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
         let error = |problem| ConfigError { file: path.display().to_string(), problem };
-        let text = std::fs::read(path).map_err(|e| error(ConfigProblem::Unreadable(e.to_string())))?;
+        let text =
+            limited_read::read(path, CONFIG_BYTES).map_err(|e| error(ConfigProblem::Unreadable(e.to_string())))?;
         Fields::parse(&text).and_then(|fields| Self::from_fields(&fields)).map_err(error)
     }
 

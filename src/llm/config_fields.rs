@@ -1,10 +1,18 @@
 //! Single fields of a `config.json`: their types and ranges, and those that must not be there.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
 use super::config::{ConfigProblem, Family, RopeScaling};
+
+/// Allowed ε of a norm: it is added in single precision, where 1e-45 is the smallest
+/// number, so that a row of zeros would become 0/0 below. A little less than in the
+/// words: the JSON parser's last digit isn't exact.
+pub(super) const NORM_EPS: RangeInclusive<f64> = 0.999e-30..=1.0;
+/// The same in words.
+pub(super) const NORM_EPS_ALLOWED: &str = "a number from 1e-30 to 1";
 
 /// Base θ of the rotary frequencies, and what becomes of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +73,13 @@ impl Fields {
     /// A number above 0, `default` when absent.
     pub(super) fn positive_or(&self, field: &'static str, default: f64) -> Result<f64, ConfigProblem> {
         self.0.get(field).map_or(Ok(default), |value| positive_real(field, value))
+    }
+
+    /// ε of a norm, `default` when absent.
+    pub(super) fn norm_eps(&self, field: &'static str, default: f64) -> Result<f64, ConfigProblem> {
+        let Some(value) = self.0.get(field) else { return Ok(default) };
+        let eps = value.as_f64().filter(|eps| NORM_EPS.contains(eps));
+        eps.ok_or_else(|| out_of_range(field, &shown(value), NORM_EPS_ALLOWED))
     }
 
     /// A boolean, `default` when absent or null.
@@ -152,6 +167,9 @@ impl Fields {
         let neither = Map::new();
         let (field, object) = match (new, old) {
             (Some(new), Some(old)) if new != old => {
+                // What no code here can run is worth more than that they differ.
+                self.rope_scaling("rope_parameters", new)?;
+                self.rope_scaling("rope_scaling", old)?;
                 let value = Value::Object(old.clone());
                 return Err(unsupported("rope_scaling", &value, "one that equals `rope_parameters`, or none"));
             }

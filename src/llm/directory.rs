@@ -6,6 +6,7 @@ use std::path::Path;
 use super::checkpoint::{Checkpoint, Source};
 use super::config::DecoderConfig;
 use super::error::LoadError;
+use super::limited_read::{self, CONFIG_BYTES};
 use super::safetensors_file;
 
 /// What a model's directory must hold.
@@ -29,7 +30,7 @@ pub(super) struct Directory {
 /// [`LoadError`] if a file is missing, damaged, or of a kind that isn't supported.
 pub(super) fn open(dir: &Path) -> Result<Directory, LoadError> {
     let config_path = dir.join("config.json");
-    let config_text = read(&config_path)?;
+    let config_text = read(&config_path, CONFIG_BYTES)?;
     let config = DecoderConfig::from_json(&config_path.display().to_string(), &config_text)?;
     let path = dir.join("model.safetensors");
     let index = dir.join("model.safetensors.index.json");
@@ -44,12 +45,12 @@ pub(super) fn open(dir: &Path) -> Result<Directory, LoadError> {
     Ok(Directory { config, config_text, checkpoint })
 }
 
-/// The bytes of a file of a model's directory.
+/// The bytes of a file of a model's directory, at most `limit`.
 ///
 /// # Errors
 /// [`LoadError::Unreadable`], which says what such a directory holds.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(path).map_err(|error| unreadable(path, &error))
+pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
+    limited_read::read(path, limit).map_err(|error| unreadable(path, &error))
 }
 
 /// Where weights in Python's pickle format stand instead, says so.

@@ -66,7 +66,8 @@ impl<'a> GgufFile<'a> {
         let Header { metadata, tensors } = header;
         let refused = |problem| GgufError { file: place.clone(), problem };
         let mut config = metadata.config(&tensors).map_err(refused)?;
-        let mut checkpoint = Checkpoint::new(vec![(place.clone(), source)], tensors);
+        let checkpoint = Checkpoint::new(vec![(place.clone(), source)], tensors);
+        let mut checkpoint = checkpoint.described_by("the file's metadata");
         if checkpoint.has(ROPE_FACTORS) {
             if config.rope_scaling != RopeScaling::None {
                 let key = format!("{}.rope.scaling.factor", metadata.architecture());

@@ -6,8 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use super::bos;
 use super::checkpoint::TensorEntry;
 use super::config::{DecoderConfig, Family, NormKind, RopePairing, RopeScaling};
+use super::config_fields::{NORM_EPS, NORM_EPS_ALLOWED};
 use super::gguf_error::GgufProblem;
 use super::gguf_reader::Value;
 use super::gguf_tokenizer;
@@ -130,6 +132,13 @@ impl Metadata {
         self.optional_positive(name)?.ok_or_else(|| GgufProblem::Missing(self.key(name)))
     }
 
+    fn norm_eps(&self, name: &str) -> Result<f64, GgufProblem> {
+        let key = self.key(name);
+        let value = self.required(&key)?;
+        let eps = value.real().filter(|eps| NORM_EPS.contains(eps));
+        eps.ok_or_else(|| out_of_range(&key, value, NORM_EPS_ALLOWED))
+    }
+
     /// The configuration; `tensors` by their Hugging Face names say which optional
     /// parts the model has.
     pub(super) fn config(&self, tensors: &BTreeMap<String, TensorEntry>) -> Result<DecoderConfig, GgufProblem> {
@@ -175,7 +184,7 @@ impl Metadata {
             vocab,
             max_positions: self.size("context_length", MAX_POSITIONS)?,
             norm: if cohere { NormKind::Layer } else { NormKind::Rms },
-            norm_eps: self.positive(eps)?,
+            norm_eps: self.norm_eps(eps)?,
             rope_theta: self.optional_positive("rope.freq_base")?.unwrap_or(10_000.0),
             rope_scaling: self.rope_scaling()?,
             // Converters permute the rows of q and k of llama files, so that neighbours
@@ -192,7 +201,7 @@ impl Metadata {
             parallel_block: cohere,
             logit_scale: if cohere { self.positive("logit_scale")? } else { 1.0 },
             tied_head: !has("lm_head.weight"),
-            bos_token: self.bos_token(vocab)?,
+            bos_token: self.bos_token(family, vocab)?,
             eos_tokens,
         })
     }
@@ -271,13 +280,15 @@ impl Metadata {
         })
     }
 
-    fn bos_token(&self, vocab: usize) -> Result<Option<u32>, GgufProblem> {
+    fn bos_token(&self, family: Family, vocab: usize) -> Result<Option<u32>, GgufProblem> {
         let key = "tokenizer.ggml.bos_token_id";
         let token = self.token(key, vocab)?;
         match self.flag("tokenizer.ggml.add_bos_token")? {
             Some(true) if token.is_none() => Err(GgufProblem::Missing(key.to_owned())),
             Some(true) => Ok(token),
             Some(false) => Ok(None),
+            // A model without its tokenizer is taken as one without in a directory.
+            None if self.get("tokenizer.ggml.model").is_none() && bos::has_no_bos(family) => Ok(None),
             None => Ok(token.filter(|_| gguf_tokenizer::starts_with_bos(self))),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use super::bos::{self, Bos, BosRule};
 use super::builtin;
 use super::checkpoint::{Checkpoint, Source};
 use super::config::DecoderConfig;
@@ -32,10 +33,29 @@ enum Origin {
         config: DecoderConfig,
         config_text: Vec<u8>,
         checkpoint: Checkpoint<'static>,
-        tokenizer_file: String,
-        tokenizer: Result<Vec<u8>, LoadError>,
+        tokenizer: Box<Result<Tokenizer, LoadError>>,
+        bos: Bos,
+        /// `bos`, if config.json says otherwise.
+        other_bos: Option<Bos>,
     },
     Gguf(GgufFile<'static>),
+}
+
+impl Origin {
+    fn files(
+        mut config: DecoderConfig,
+        config_text: Vec<u8>,
+        checkpoint: Checkpoint<'static>,
+        tokenizer: Result<(Tokenizer, Bos), LoadError>,
+    ) -> Self {
+        let (tokenizer, bos) = match tokenizer {
+            Ok((tokenizer, bos)) => (Ok(tokenizer), bos),
+            Err(error) => (Err(error), bos::without_tokenizer(&config)),
+        };
+        let other_bos = bos.other_than(&config);
+        config.bos_token = bos.token;
+        Self::Files { config, config_text, checkpoint, tokenizer: Box::new(tokenizer), bos, other_bos }
+    }
 }
 
 /// One tensor, as its file describes it.
@@ -82,22 +102,26 @@ impl Inspection {
         let path = Path::new(source);
         let origin = if source == builtin::NAME {
             let weights = Source::Memory(builtin::WEIGHTS);
-            Origin::Files {
-                config: DecoderConfig::from_json("builtin/config.json", builtin::CONFIG)?,
-                config_text: builtin::CONFIG.to_vec(),
-                checkpoint: safetensors_file::single("builtin/model.safetensors", weights)?,
-                tokenizer_file: "builtin/tokenizer.json".to_owned(),
-                tokenizer: Ok(builtin::TOKENIZER.to_vec()),
-            }
+            let checkpoint = safetensors_file::single("builtin/model.safetensors", weights)?;
+            let config = DecoderConfig::from_json("builtin/config.json", builtin::CONFIG)?;
+            let tokenizer = loaded::fitting_tokenizer("builtin/tokenizer.json", builtin::TOKENIZER, None, &config);
+            Origin::files(config, builtin::CONFIG.to_vec(), checkpoint, tokenizer)
         } else if loaded::is_gguf(path) {
             Origin::Gguf(gguf::open(path)?)
         } else {
             let directory::Directory { config, config_text, checkpoint } = loaded::open_directory(path)?;
-            let file = path.join("tokenizer.json");
-            let tokenizer = directory::read(&file);
-            Origin::Files { config, config_text, checkpoint, tokenizer_file: file.display().to_string(), tokenizer }
+            let tokenizer = loaded::tokenizer_of(path, &config);
+            Origin::files(config, config_text, checkpoint, tokenizer)
         };
         Ok(Self { origin })
+    }
+
+    /// What settled [`DecoderConfig::bos_token`]. Without a usable tokenizer it is config.json.
+    pub fn bos_rule(&self) -> BosRule {
+        match &self.origin {
+            Origin::Files { bos, .. } => bos.rule,
+            Origin::Gguf(_) => BosRule::Metadata,
+        }
     }
 
     /// The model's configuration.
@@ -119,7 +143,9 @@ impl Inspection {
     /// [`LoadError::Weights`] if a file cannot be read.
     pub fn content_hash(&self) -> Result<String, LoadError> {
         match &self.origin {
-            Origin::Files { config_text, checkpoint, .. } => loaded::content_hash(config_text, checkpoint),
+            Origin::Files { config_text, checkpoint, other_bos, .. } => {
+                loaded::content_hash(config_text, checkpoint, *other_bos)
+            }
             Origin::Gguf(file) => file.content_hash(),
         }
     }
@@ -130,12 +156,7 @@ impl Inspection {
     /// [`LoadError`] if there is none, it is damaged, or it isn't of this vocabulary.
     pub fn tokenizer(&self, content_hash: &str) -> Result<Tokenizer, LoadError> {
         match &self.origin {
-            Origin::Files { config, tokenizer_file, tokenizer, .. } => {
-                let bytes = tokenizer.as_ref().map_err(LoadError::clone)?;
-                let tokenizer = Tokenizer::from_json(tokenizer_file, bytes)?;
-                loaded::check_vocabulary(tokenizer_file, &tokenizer, config)?;
-                Ok(tokenizer)
-            }
+            Origin::Files { tokenizer, .. } => tokenizer.as_ref().clone(),
             Origin::Gguf(file) => file.tokenizer(content_hash),
         }
     }
@@ -213,7 +234,8 @@ impl Inspection {
             }
             _ => {
                 let (name, found) = (tensor.name.clone(), tensor.shape.clone());
-                let problem = WeightsProblem::Shape { name, found, expected: Vec::new() };
+                let config = "a model of these families";
+                let problem = WeightsProblem::Shape { name, found, expected: Vec::new(), config };
                 return Err(WeightsError { file: String::new(), problem });
             }
         }

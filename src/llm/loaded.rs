@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use super::bos::{self, Bos, Settings};
 use super::builtin;
 use super::checkpoint::{Checkpoint, Source};
 use super::config::DecoderConfig;
 use super::directory;
 use super::error::LoadError;
 use super::gguf::{self, GgufFile};
+use super::limited_read::{CONFIG_BYTES, TOKENIZER_BYTES};
 use super::model::Decoder;
 use super::safetensors_file;
 use super::tokenizer::Tokenizer;
@@ -54,9 +56,8 @@ impl LoadedModel {
     /// [`LoadError`] if a file is missing, damaged, or of a kind that isn't supported.
     pub fn from_dir(dir: &Path) -> Result<Self, LoadError> {
         let directory::Directory { config, config_text, checkpoint } = open_directory(dir)?;
-        let tokenizer_path = dir.join("tokenizer.json");
-        let tokenizer = directory::read(&tokenizer_path)?;
-        Self::assemble(config, &config_text, checkpoint, &tokenizer_path.display().to_string(), &tokenizer)
+        let tokenizer = tokenizer_of(dir, &config)?;
+        Self::assemble(config, &config_text, checkpoint, tokenizer)
     }
 
     /// Loads a GGUF file, which holds configuration, weights and tokenizer. The weights
@@ -89,35 +90,43 @@ impl LoadedModel {
     pub fn from_bytes(place: &str, config: &[u8], weights: &[u8], tokenizer: &[u8]) -> Result<Self, LoadError> {
         let parsed = DecoderConfig::from_json(&format!("{place}/config.json"), config)?;
         let checkpoint = safetensors_file::single(&format!("{place}/model.safetensors"), Source::Memory(weights))?;
-        Self::assemble(parsed, config, checkpoint, &format!("{place}/tokenizer.json"), tokenizer)
+        let tokenizer = fitting_tokenizer(&format!("{place}/tokenizer.json"), tokenizer, None, &parsed)?;
+        Self::assemble(parsed, config, checkpoint, tokenizer)
     }
 
     fn assemble(
-        config: DecoderConfig,
+        mut config: DecoderConfig,
         config_text: &[u8],
         checkpoint: Checkpoint,
-        tokenizer_file: &str,
-        tokenizer: &[u8],
+        (tokenizer, bos): (Tokenizer, Bos),
     ) -> Result<Self, LoadError> {
-        let tokenizer = Tokenizer::from_json(tokenizer_file, tokenizer)?;
-        check_vocabulary(tokenizer_file, &tokenizer, &config)?;
-        let content_hash = content_hash(config_text, &checkpoint)?;
+        let content_hash = content_hash(config_text, &checkpoint, bos.other_than(&config))?;
+        config.bos_token = bos.token;
         Ok(Self { decoder: Decoder::load(config, checkpoint)?, tokenizer, content_hash })
     }
 
-    /// BLAKE3 hash of configuration and weights, in hexadecimal. The tokenizer has
-    /// its own ([`Tokenizer::content_hash`]).
+    /// BLAKE3 hash of configuration and weights, in hexadecimal, and of the BOS token where
+    /// the tokenizer has another one than config.json. The tokenizer has its own
+    /// ([`Tokenizer::content_hash`]).
     pub fn content_hash(&self) -> &str {
         &self.content_hash
     }
 }
 
-/// BLAKE3 of the text of a configuration and all bytes of its checkpoint, in hexadecimal.
-pub(super) fn content_hash(config_text: &[u8], checkpoint: &Checkpoint) -> Result<String, LoadError> {
+/// BLAKE3 of the text of a configuration and all bytes of its checkpoint, in hexadecimal;
+/// and of `other_bos`, because other inputs give other numbers.
+pub(super) fn content_hash(
+    config_text: &[u8],
+    checkpoint: &Checkpoint,
+    other_bos: Option<Bos>,
+) -> Result<String, LoadError> {
     // The length in front keeps a byte that moves from one file to the other from going unseen.
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(config_text.len() as u64).to_le_bytes()).update(config_text);
     checkpoint.hash(&mut hasher)?;
+    if let Some(Bos { token, .. }) = other_bos {
+        hasher.update(b"bos").update(&token.map_or([0xff; 4], u32::to_le_bytes));
+    }
     Ok(hasher.finalize().to_hex().to_string())
 }
 
@@ -148,8 +157,40 @@ pub(super) fn open_checkpoint(path: &Path) -> Result<(DecoderConfig, Checkpoint<
     Ok((config, checkpoint))
 }
 
+/// The tokenizer of a model's directory, and the BOS token that it stands for.
+///
+/// # Errors
+/// [`LoadError`] if it cannot be read, is damaged, or isn't of this model.
+pub(super) fn tokenizer_of(dir: &Path, config: &DecoderConfig) -> Result<(Tokenizer, Bos), LoadError> {
+    let [file, settings_file] = ["tokenizer.json", "tokenizer_config.json"].map(|name| dir.join(name));
+    let bytes = directory::read(&file, TOKENIZER_BYTES)?;
+    let settings = if settings_file.exists() {
+        let text = directory::read(&settings_file, CONFIG_BYTES)?;
+        Some(Settings::from_json(&settings_file.display().to_string(), &text)?)
+    } else {
+        None
+    };
+    fitting_tokenizer(&file.display().to_string(), &bytes, settings.as_ref(), config)
+}
+
+/// The tokenizer in the bytes of a tokenizer.json, and the BOS token that it stands for.
+///
+/// # Errors
+/// [`LoadError`] if it is damaged, or isn't of this model.
+pub(super) fn fitting_tokenizer(
+    file: &str,
+    bytes: &[u8],
+    settings: Option<&Settings>,
+    config: &DecoderConfig,
+) -> Result<(Tokenizer, Bos), LoadError> {
+    let tokenizer = Tokenizer::from_json(file, bytes)?;
+    check_vocabulary(file, &tokenizer, config)?;
+    let bos = bos::bos(config, &tokenizer, settings)?;
+    Ok((tokenizer, bos))
+}
+
 /// Fewer tokens than embeddings are normal, because vocabularies are padded to round numbers.
-pub(super) fn check_vocabulary(file: &str, tokenizer: &Tokenizer, config: &DecoderConfig) -> Result<(), LoadError> {
+fn check_vocabulary(file: &str, tokenizer: &Tokenizer, config: &DecoderConfig) -> Result<(), LoadError> {
     let (tokens, vocab) = (tokenizer.vocab(), config.vocab);
     if tokens > vocab { Err(LoadError::Vocabulary { file: file.to_owned(), tokens, vocab }) } else { Ok(()) }
 }

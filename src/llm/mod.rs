@@ -56,6 +56,7 @@
 
 mod attention;
 mod block;
+mod bos;
 mod builtin;
 mod checkpoint;
 mod config;
@@ -78,6 +79,7 @@ mod gguf_tokenizer;
 mod hidden;
 mod inspect;
 mod kv_cache;
+mod limited_read;
 mod loaded;
 mod model;
 mod packed;
@@ -92,6 +94,7 @@ mod text_stream;
 mod tokenizer;
 mod weights;
 
+pub use bos::BosRule;
 pub use builtin::NAME as BUILTIN;
 pub use config::{ConfigError, ConfigProblem, DecoderConfig, Family, NormKind, RopePairing, RopeScaling};
 pub use consistency::{Difference, cache_difference, probe_window, split_difference};

@@ -1,6 +1,7 @@
 //! Text to token ids and back, by a Hugging Face `tokenizer.json`.
 
 use serde_json::{Map, Value};
+use tokenizers::PostProcessorWrapper;
 
 /// A `tokenizer.json` that cannot be used, or a text that it cannot encode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,6 +12,14 @@ pub enum TokenizerError {
         /// The file, as the user named it.
         file: String,
         /// The parser's finding.
+        reason: String,
+    },
+    /// What the tokenizer's files say of special tokens cannot be used.
+    #[error("{file}: {reason}")]
+    Settings {
+        /// The file.
+        file: String,
+        /// What about it.
         reason: String,
     },
     /// A text cannot be turned into tokens, or tokens into text.
@@ -72,11 +81,62 @@ fn find<'a>(value: &'a Value, wanted: &dyn Fn(&Map<String, Value>) -> bool) -> O
     }
 }
 
+/// Most special tokens in front of a text that are listed: a template may repeat a list
+/// of its file any number of times.
+const MOST_IN_FRONT: usize = 16;
+
+/// What a post-processor has in front of a single text; `None` if there is none. Read
+/// from the JSON, because the library panics at a template with an unknown token.
+fn in_front(post_processor: &Value) -> Result<Option<Vec<u32>>, String> {
+    let unusable = |what: &str| Err(format!("`post_processor`: {what}"));
+    let too_many = || unusable(&format!("more than {MOST_IN_FRONT} tokens in front of a text"));
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let tokens = match post_processor["type"].as_str() {
+        _ if post_processor.is_null() => return Ok(None),
+        Some("TemplateProcessing") => {
+            let Some(template) = post_processor["single"].as_array() else {
+                return unusable("`single` must be a list");
+            };
+            let mut tokens = Vec::new();
+            for special in template.iter().map_while(|piece| piece.get("SpecialToken")) {
+                let name = special["id"].as_str().unwrap_or_default();
+                let ids = post_processor["special_tokens"][name]["ids"].as_array();
+                match ids.and_then(|ids| ids.iter().map(id).collect::<Option<Vec<u32>>>()) {
+                    Some(ids) if tokens.len() + ids.len() > MOST_IN_FRONT => return too_many(),
+                    Some(ids) => tokens.extend(ids),
+                    None => return unusable(&format!("`special_tokens` has no ids for {name:?}")),
+                }
+            }
+            tokens
+        }
+        // The later ones work on what the earlier ones made.
+        Some("Sequence") => {
+            let mut tokens = Vec::new();
+            for part in post_processor["processors"].as_array().into_iter().flatten() {
+                tokens.splice(0..0, in_front(part)?.unwrap_or_default());
+                if tokens.len() > MOST_IN_FRONT {
+                    return too_many();
+                }
+            }
+            tokens
+        }
+        Some("BertProcessing" | "RobertaProcessing") => match id(&post_processor["cls"][1]) {
+            Some(id) => vec![id],
+            None => return unusable("`cls` must be a token with its id"),
+        },
+        Some("ByteLevel") => Vec::new(),
+        _ => return unusable("its `type` is not supported; supported: TemplateProcessing, ByteLevel, Sequence"),
+    };
+    Ok(Some(tokens))
+}
+
 /// A tokenizer; special tokens are left to the caller.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tokenizer {
     file: String,
     inner: tokenizers::Tokenizer,
+    /// Special tokens in front of a text, if there is a post-processor.
+    in_front: Option<Vec<u32>>,
     content_hash: String,
 }
 
@@ -89,16 +149,20 @@ impl Tokenizer {
         let malformed = |reason: String| TokenizerError::Malformed { file: file.to_owned(), reason };
         let value: Value = serde_json::from_slice(bytes).map_err(|e| malformed(e.to_string()))?;
         refuse_fatal(&value).map_err(malformed)?;
+        let in_front = in_front(&value["post_processor"]).map_err(malformed)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| malformed(e.to_string()))?;
         // Left-overs of training runs; a corpus must come out whole and unpadded.
         inner.with_truncation(None).map_err(|e| malformed(e.to_string()))?;
         inner.with_padding(None);
-        Ok(Self { file: file.to_owned(), inner, content_hash: blake3::hash(bytes).to_hex().to_string() })
+        // Special tokens are not its business here, and it panics at templates that
+        // nobody writes (a second text, or one template after another).
+        inner.with_post_processor(None::<PostProcessorWrapper>);
+        Ok(Self { file: file.to_owned(), inner, in_front, content_hash: blake3::hash(bytes).to_hex().to_string() })
     }
 
     /// A tokenizer built from the lists of another file; `file` names it in errors.
     pub(super) fn from_parts(file: String, inner: tokenizers::Tokenizer, content_hash: String) -> Self {
-        Self { file, inner, content_hash }
+        Self { file, inner, in_front: None, content_hash }
     }
 
     /// The token ids of `text`, without special tokens.
@@ -126,6 +190,22 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The id of a token of the vocabulary.
+    pub(super) fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The special tokens that the post-processor of a tokenizer.json has in front of a
+    /// text; `None` if it has no post-processor.
+    pub(super) fn in_front(&self) -> Option<&[u32]> {
+        self.in_front.as_deref()
+    }
+
+    /// Its file, as the user named it.
+    pub(super) fn file(&self) -> &str {
+        &self.file
+    }
+
     /// Number of tokens it knows, special ones included.
     pub fn vocab(&self) -> usize {
         self.inner.get_vocab_size(true)
@@ -134,5 +214,77 @@ impl Tokenizer {
     /// BLAKE3 hash of the file's bytes, in hexadecimal.
     pub fn content_hash(&self) -> &str {
         &self.content_hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_in_front_is_what_the_library_puts_there() {
+        let builtin: Value = serde_json::from_slice(crate::llm::builtin::TOKENIZER).unwrap();
+        let read = |post_processor: &Value| {
+            let mut tokenizer = builtin.clone();
+            tokenizer["post_processor"] = post_processor.clone();
+            Tokenizer::from_json("tokenizer.json", tokenizer.to_string().as_bytes())
+        };
+        let text = json!({ "Sequence": { "id": "A", "type_id": 0 } });
+        let special = |name: &str| json!({ "SpecialToken": { "id": name, "type_id": 0 } });
+        let ids = |name: &str, ids: &[u32]| json!({ "id": name, "ids": ids, "tokens": vec![name; ids.len()] });
+        let template = |single: &[Value]| {
+            json!({ "type": "TemplateProcessing", "single": single, "pair": [],
+                    "special_tokens": { "<s>": ids("<s>", &[0]), "two": ids("two", &[7, 8]), "</s>": ids("</s>", &[1]) } })
+        };
+        let bytes = json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true });
+        let bos = template(&[special("<s>"), text.clone()]);
+        let both = template(&[special("<s>"), special("two"), text.clone(), special("</s>")]);
+        let after = template(&[text.clone(), special("</s>")]);
+        let sequence = |parts: &[&Value]| json!({ "type": "Sequence", "processors": parts });
+        let roberta = json!({ "type": "RobertaProcessing", "sep": ["</s>", 1], "cls": ["<s>", 0],
+                              "trim_offsets": true, "add_prefix_space": false });
+        let bert = json!({ "type": "BertProcessing", "sep": ["</s>", 1], "cls": ["<s>", 0] });
+        for (post_processor, expected) in [
+            (Value::Null, None),
+            (bytes.clone(), Some(vec![])),
+            (bos.clone(), Some(vec![0])),
+            (both.clone(), Some(vec![0, 7, 8])),
+            (after.clone(), Some(vec![])),
+            (sequence(&[&bytes, &bos]), Some(vec![0])),
+            (sequence(&[]), Some(vec![])),
+            (roberta, Some(vec![0])),
+            (bert, Some(vec![0])),
+        ] {
+            let tokenizer = read(&post_processor).unwrap();
+            assert_eq!(tokenizer.in_front().map(<[u32]>::to_vec), expected, "{post_processor}");
+            let plain = tokenizer.encode("a word").unwrap();
+            let mut file = builtin.clone();
+            file["post_processor"] = post_processor.clone();
+            let library = tokenizers::Tokenizer::from_bytes(file.to_string()).unwrap();
+            let whole = library.encode_fast("a word", true).unwrap().get_ids().to_vec();
+            let start = [expected.unwrap_or_default(), plain.clone()].concat();
+            assert_eq!(whole[..start.len()], start, "{post_processor}");
+            assert_eq!(library.encode_fast("a word", false).unwrap().get_ids(), plain);
+        }
+        // The library panics at these.
+        let second = template(&[json!({ "Sequence": { "id": "B", "type_id": 0 } })]);
+        for (post_processor, expected) in [(sequence(&[&both, &bos, &after]), &[0, 0, 7, 8][..]), (second, &[])] {
+            let tokenizer = read(&post_processor).unwrap();
+            assert_eq!(tokenizer.in_front(), Some(expected));
+            assert_eq!(tokenizer.encode("a word"), read(&Value::Null).unwrap().encode("a word"));
+        }
+        for (post_processor, expected) in [
+            (template(&[special("three"), text.clone()]), "`special_tokens` has no ids for \"three\""),
+            (template(&[vec![special("two"); 9], vec![text]].concat()), "more than 16 tokens in front of a text"),
+            (sequence(&[&both; 6]), "more than 16 tokens in front of a text"),
+            (json!({ "type": "TemplateProcessing" }), "`single` must be a list"),
+            (json!({ "type": "Other" }), "its `type` is not supported"),
+            (json!("x"), "its `type` is not supported"),
+        ] {
+            let error = read(&post_processor).unwrap_err().to_string();
+            assert!(error.contains(&format!("`post_processor`: {expected}")), "{error}");
+        }
     }
 }

@@ -47,10 +47,15 @@ pub enum WeightsProblem {
         other: String,
     },
     /// A tensor that the configuration calls for isn't there.
-    #[error("tensor `{0}` is missing; config.json and checkpoint must be of the same model")]
-    Missing(String),
+    #[error("tensor `{name}` is missing, but {config} calls for it; fetch the model again")]
+    Missing {
+        /// The tensor's name.
+        name: String,
+        /// Where the configuration stands.
+        config: &'static str,
+    },
     /// A tensor has another shape than the configuration implies.
-    #[error("tensor `{name}` has shape {found:?}, but config.json implies {expected:?}")]
+    #[error("tensor `{name}` has shape {found:?}, but {config} implies {expected:?}")]
     Shape {
         /// The tensor's name.
         name: String,
@@ -58,6 +63,8 @@ pub enum WeightsProblem {
         found: Vec<usize>,
         /// The shape from the configuration.
         expected: Vec<usize>,
+        /// Where the configuration stands.
+        config: &'static str,
     },
     /// A tensor is stored in a type that isn't read.
     #[error("tensor `{name}` is stored as {dtype}; supported: {supported}")]
@@ -92,11 +99,13 @@ pub enum WeightsProblem {
         value: f32,
     },
     /// The file holds tensors that the configuration has no place for.
-    #[error("tensor `{first}` has no place in a model of this config.json ({count} such in all)")]
+    #[error("tensor `{first}` has no place in the model that {config} describes ({count} such in all)")]
     Unexpected {
         /// The first such name in alphabetical order.
         first: String,
         /// How many there are.
         count: usize,
+        /// Where the configuration stands.
+        config: &'static str,
     },
 }

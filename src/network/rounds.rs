@@ -36,7 +36,7 @@ pub struct Session {
     pub edge_flop: f64,
     /// The last transmission of each packet of the row that is on the air.
     pub row: Packets,
-    /// When that row is given up, and the event that does it.
+    /// When the edge goes on without what is missing of that row, and the event that does it.
     pub row_deadline: Option<(SimTime, Ticket)>,
 }
 

@@ -48,7 +48,7 @@ impl Simulation<'_> {
         }
         let lost = session.row.lost() as u32;
         if lost == 0 {
-            return self.end_row(now, id, true);
+            return self.end_row(now, id);
         }
         let again = now + self.spec.retransmission_delay;
         match channel.decode.delivery {
@@ -62,24 +62,28 @@ impl Simulation<'_> {
                 }
                 Ok(())
             }
-            RowDelivery::Am { .. } | RowDelivery::None => self.end_row(now, id, false),
+            RowDelivery::Am { .. } | RowDelivery::None => self.end_row(now, id),
         }
     }
 
-    /// The row's time is up: whatever of it is on the air is cut off, and doesn't count as sent.
+    /// The row's time is up: whatever of it is on the air is cut off, and doesn't count as sent. The
+    /// edge keeps what had arrived by then.
     pub(super) fn on_row_deadline(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let Some(session) = self.world.requests.get_mut(id).and_then(|request| request.session.as_mut()) else {
             return Ok(());
         };
         session.row_deadline = None;
         self.abandon(now, id);
-        self.end_row(now, id, false)
+        self.end_row(now, id)
     }
 
-    /// The edge goes on with the row, or with what stands in its place.
-    fn end_row(&mut self, now: SimTime, id: RequestId, arrived: bool) -> Result<(), SimulationError> {
+    /// The edge goes on with what there is of the row, and with what stands in place of the rest.
+    fn end_row(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        let channel = &self.spec.channels[self.spec.groups[self.world.ues[request.ue as usize].group as usize].channel];
+        let mut arrived = false;
         if let Some(session) = request.session.as_mut() {
+            arrived = channel.row_arrived(&session.row);
             if let Some((_, ticket)) = session.row_deadline.take() {
                 self.calendar.cancel(ticket);
             }

@@ -208,11 +208,11 @@ record! {
         packets_sent: Option<u32>,
         /// Packets of these that were lost.
         packets_lost: Option<u32>,
-        /// Rows (tokens) of the tensor that are lost: rows of decode rounds that did not arrive, and of the prompt's under `token-row` those that lost a packet, under `chunk` those of which nothing arrived. Empty for `element-iid` without a model, and where no tensor crosses.
+        /// Rows (tokens) that are lost, of the prompt's tensor and of decode rounds: under `token-row` those that a packet is missing of when the edge goes on, under `chunk` those of which nothing arrived. Empty for `element-iid` without a model, and where no tensor crosses.
         rows_lost: Option<u32>,
         /// Runs of consecutive lost packets.
         loss_bursts: Option<u32>,
-        /// Payload sent over the uplink \[bit\], retransmissions included. Empty if analog.
+        /// Payload sent over the uplink \[bit\], retransmissions included. A transmission that was cut off (by the deadline of the request or of a decode round's row, or by the end of the run) counts no bits, though its time counts. Empty if analog.
         uplink_bits: Option<u64>,
         /// Waiting for the UE's processor \[s\].
         ue_wait_s: Option<SimTime>,

@@ -82,6 +82,17 @@ impl ChannelSpec {
         self.loss_unit != LossUnit::ElementIid
             && (record.packets.lost() == record.packets.len() || record.rows_lost(rows) == Some(rows))
     }
+
+    /// Whether the edge can use a decode round's row of which `packets` came or were lost:
+    /// under `token-row` if none is missing, otherwise if any came. Without packets the
+    /// row's first transmission was cut off.
+    pub fn row_arrived(&self, packets: &Packets) -> bool {
+        let allowed = match self.loss_unit {
+            LossUnit::TokenRow => 0,
+            LossUnit::Chunk | LossUnit::ElementIid => packets.len().saturating_sub(1),
+        };
+        !packets.is_empty() && packets.lost() <= allowed
+    }
 }
 
 /// How the row of a decode round comes to the edge.
@@ -89,7 +100,7 @@ impl ChannelSpec {
 pub struct DecodeSpec {
     /// Whether lost packets are sent again.
     pub delivery: RowDelivery,
-    /// What the edge puts in place of a row that did not arrive.
+    /// What the edge puts in place of what is missing of a row.
     pub concealment: Concealment,
 }
 
@@ -276,9 +287,9 @@ pub struct NetworkSpec {
     pub uplinks: Vec<UplinkSpec>,
     /// The downlink.
     pub downlink: DownlinkSpec,
-    /// Wait before lost packets of token ids are sent again.
+    /// Wait before lost packets of token ids, or of a decode round's row, are sent again.
     pub retransmission_delay: SimTime,
-    /// Transmissions of token ids before giving up.
+    /// Transmissions of token ids, or of a decode round's row, before giving up.
     pub max_transmissions: u32,
     /// The edge.
     pub edge: EdgeSpec,

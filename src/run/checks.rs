@@ -11,6 +11,7 @@ use crate::network::workload::{Arrivals, PromptTokens, Workload};
 use crate::run::inputs::Inputs;
 use crate::scenario::Problem;
 use crate::scenario::schema::{ControllerKind, QualitySourceName, RewardKind, Scenario};
+use crate::units::SimTime;
 
 /// Packets of one request; more would take gigabytes.
 const MOST_PACKETS: u32 = 10_000_000;
@@ -94,8 +95,9 @@ fn check_windows(path: &str, workload: &Workload, inputs: &Inputs, problems: &mu
     problems.extend(missing.map(|error| Problem::error("model.corpus", error.to_string())));
 }
 
-/// Sessions: perplexity of a prompt is not theirs, and their packets can be counted.
+/// Sessions: perplexity of a prompt is not theirs, their packets can be counted, and their rows can arrive.
 fn check_sessions(scenario: &Scenario, network: &NetworkSpec, problems: &mut Vec<Problem>) {
+    let mut channels = BTreeSet::new();
     for (index, group) in network.groups.iter().enumerate() {
         let path = format!("ue[{index}].workload.output_tokens");
         let Some(&(_, most)) = lengths(&group.workload).iter().max_by_key(|(_, output)| output).filter(|l| l.1 > 1)
@@ -117,6 +119,7 @@ fn check_sessions(scenario: &Scenario, network: &NetworkSpec, problems: &mut Vec
             );
         }
         if network.mode == ServiceMode::Split {
+            channels.insert(group.channel);
             let row = u64::from(network.tensor_payload(group.channel, 1).packets);
             let again = match network.channels[group.channel].decode.delivery {
                 RowDelivery::Am { .. } => u64::from(network.max_transmissions),
@@ -131,6 +134,45 @@ fn check_sessions(scenario: &Scenario, network: &NetworkSpec, problems: &mut Vec
             }
         }
     }
+    for index in channels {
+        check_row_deadline(scenario, network, index, problems);
+    }
+}
+
+/// The deadline of a decode round's row leaves time for it, and for a second attempt.
+fn check_row_deadline(scenario: &Scenario, network: &NetworkSpec, index: usize, problems: &mut Vec<Problem>) {
+    let channel = &network.channels[index];
+    let RowDelivery::Am { deadline } = channel.decode.delivery else { return };
+    let row = network.tensor_payload(index, 1);
+    let packet = SimTime::from_nanos(row.airtime.as_nanos() / u64::from(row.packets.max(1)));
+    let again = row.airtime + network.retransmission_delay;
+    let loses = channel.loss_unit != LossUnit::ElementIid && loss_bounds(&channel.outage).1 > 0.0;
+    let ms = |time: SimTime| time.as_secs_f64() * 1e3;
+    let (message, hint) = if deadline < row.airtime {
+        let message = format!(
+            "a row takes {:.3} ms on the air alone, longer than its deadline of {:.3} ms: none arrives, and every row of \
+             every session is concealed",
+            ms(row.airtime),
+            ms(deadline)
+        );
+        (message, "raise deadline_ms, or send faster")
+    } else if loses && network.max_transmissions > 1 && (again >= deadline || again + packet > deadline) {
+        let message = format!(
+            "a packet that is sent again is there {:.3} ms after its row was first put on the air at the earliest \
+             ({:.3} ms for the row, {:.3} ms of radio.retransmission_delay_ms, {:.3} ms for the packet), and its deadline \
+             is {:.3} ms: no second attempt comes through",
+            ms(again + packet),
+            ms(row.airtime),
+            ms(network.retransmission_delay),
+            ms(packet),
+            ms(deadline)
+        );
+        (message, "raise deadline_ms, lower radio.retransmission_delay_ms, or set delivery = \"none\"")
+    } else {
+        return;
+    };
+    let path = format!("{}.decode.deadline_ms", scenario.channel.path("channel", index));
+    problems.push(Problem::warning(path, message).with_hint(hint));
 }
 
 /// Prompt and output tokens that a workload asks for; of lengths that are drawn, least and largest.
@@ -316,6 +358,7 @@ fn check_fades(scenario: &Scenario, network: &NetworkSpec, index: usize, problem
     let fade_s = average_fade_duration(channel.doppler_hz, rho);
     for group in network.groups.iter().filter(|group| group.channel == index) {
         let (_, tokens) = prompt_bounds(&group.workload);
+        let has_sessions = lengths(&group.workload).iter().any(|&(_, output)| output > 1);
         let payload = network.tensor_payload(index, tokens);
         let airtime_s = payload.airtime.as_secs_f64();
         let packet_s = airtime_s / f64::from(payload.packets);
@@ -337,9 +380,10 @@ fn check_fades(scenario: &Scenario, network: &NetworkSpec, index: usize, problem
         if fade_s > airtime_s {
             let fade = if fade_s < 10.0 { format!("{:.1} ms", fade_s * 1e3) } else { "more than 10 s".to_owned() };
             let message = format!(
-                "a mean fade lasts {fade}, longer than the {:.1} ms that a request of group {} is on the air: \
+                "a mean fade lasts {fade}, longer than the {:.1} ms that {} of group {} is on the air: \
                  losses are mostly all or nothing",
                 airtime_s * 1e3,
+                if has_sessions { "the prompt of a session" } else { "a request" },
                 group.name
             );
             let path = scenario.channel.path("channel", index);

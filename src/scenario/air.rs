@@ -21,10 +21,10 @@ pub enum ChannelKind {
 #[serde(rename_all = "kebab-case")]
 #[schemars(extend("x-planned" = ["um", "deadline"]))]
 pub enum DeliveryName {
-    /// Acknowledged: packets that were lost are sent again after `radio.retransmission_delay_ms`, at most `radio.max_transmissions` times in all, until `deadline_ms` has passed.
+    /// Acknowledged: packets that were lost are sent again after `radio.retransmission_delay_ms`, at most `radio.max_transmissions` times in all, until `deadline_ms` has passed. What is missing then is concealed as under "none".
     #[default]
     Am,
-    /// One transmission: a row that loses a packet is concealed.
+    /// One transmission: of a row that loses packets, what `loss_unit` says is concealed: "token-row" all of it, "chunk" the packets' slices.
     None,
 }
 
@@ -34,10 +34,10 @@ pub enum DeliveryName {
 pub struct DecodeTable {
     /// How a row is delivered. With `loss_unit = "element-iid"` a row loses elements and is never sent again.
     pub delivery: DeliveryName,
-    /// "am": time from a row's first transmission to its concealment \[ms\]. The default is the delay budget that 3GPP TS 23.501 gives a conversation (5QI 1): a token that waits longer is felt.
+    /// "am": time from the start of a row's first transmission until the edge goes on without what is missing of it \[ms\]; a transmission under way is cut off and brings nothing. The default is the delay budget that 3GPP TS 23.501 gives a conversation (5QI 1): a token that waits longer is felt.
     #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1e12))]
     pub deadline_ms: f64,
-    /// What the edge puts in place of a row that did not arrive, or of elements that it lost; it stays in the edge's keys and values for the rest of the session.
+    /// What the edge puts in place of a row, slice or element that did not arrive; it stays in the edge's keys and values for the rest of the session.
     pub concealment: Concealment,
 }
 
@@ -147,7 +147,7 @@ pub struct RadioTable {
     /// Wait before lost packets are sent again \[ms\]: those of a prompt's token ids, and of the rows of decode rounds. A prompt's tensor is never sent again.
     #[schemars(range(min = 0.0, max = 1e9))]
     pub retransmission_delay_ms: f64,
-    /// Transmissions of token ids before the request is an outage, and of a decode round's row before it is concealed.
+    /// Transmissions of token ids before the request is an outage, and of a decode round's row before what is missing of it is concealed.
     #[schemars(range(min = 1))]
     pub max_transmissions: u32,
     /// Fixed delay of the downlink \[ms\].

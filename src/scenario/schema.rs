@@ -136,7 +136,7 @@ pub enum FlopCountName {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelTable {
-    /// The model that runs: "builtin", or the path of a Hugging Face directory (config.json, model.safetensors, tokenizer.json).
+    /// The model that runs: "builtin", or the path of a Hugging Face directory (config.json, tokenizer.json, and model.safetensors or its shards with model.safetensors.index.json) or of a .gguf file.
     pub source: String,
     /// The text that prompts are cut from: "builtin", or the path of a UTF-8 text file.
     pub corpus: String,

@@ -282,7 +282,7 @@ fn headers_that_lie_are_refused() {
     let text = load(&file(r#"{"__metadata__":{"format":"pt"}}  "#, 0)).unwrap_err().to_string();
     assert_eq!(
         text,
-        "model.safetensors: tensor `model.embed_tokens.weight` is missing; config.json and checkpoint must be of the same model"
+        "model.safetensors: tensor `model.embed_tokens.weight` is missing, but config.json calls for it; fetch the model again"
     );
 }
 

@@ -151,7 +151,8 @@ fn tensors_that_do_not_fit_are_refused() {
 fn missing_and_foreign_tensors_are_named() {
     let without = |name: &str| refused(|tiny| tiny.tensors.retain(|(known, ..)| known != name));
     assert!(without("token_embd.weight").contains("`token_embd.weight` is missing"));
-    assert!(without("blk.0.ffn_up.weight").contains("`model.layers.0.mlp.up_proj.weight` is missing"));
+    let said = "`model.layers.0.mlp.up_proj.weight` is missing, but the file's metadata calls for it";
+    assert!(without("blk.0.ffn_up.weight").contains(said), "{}", without("blk.0.ffn_up.weight"));
     assert!(without("output_norm.weight").contains("`model.norm.weight` is missing"));
     let with = |name: &str| refused(|tiny| tiny.tensor(name, &[8]));
     for name in [
@@ -190,10 +191,13 @@ fn every_metadata_value_is_checked() {
     }
     assert!(refused(|t| t.remove("general.architecture")).contains("`general.architecture` is missing"));
     assert!(refused(|t| t.remove("llama.attention.layer_norm_rms_epsilon")).contains("rms_epsilon` is missing"));
-    for eps in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+    for eps in [0.0, -1.0, 1e-44, 9e-31, 1.5, f32::NAN, f32::INFINITY] {
         let said = refused(|tiny| tiny.float("llama.attention.layer_norm_rms_epsilon", eps));
-        assert!(said.contains("must be a number above 0"), "{said}");
+        assert!(said.contains("must be a number from 1e-30 to 1"), "{said}");
     }
+    let mut least = tiny();
+    least.float("llama.attention.layer_norm_rms_epsilon", 1e-30);
+    assert_eq!(least.open().unwrap().decoder.config().norm_eps, 1e-30);
     // A layer without tensors is not worth a byte of memory.
     assert!(refused(|t| t.number("llama.block_count", 2)).contains("must be an integer from 1 to 1"));
     assert!(

@@ -51,13 +51,19 @@ fn missing_and_foreign_tensors_are_named() {
     let name = "model.layers.2.mlp.up_proj.weight";
     let mut tiny = Tiny::default();
     tiny.tensors.retain(|(known, ..)| known != name);
-    assert_eq!(weights(&tiny.checkpoint()).unwrap_err(), WeightsProblem::Missing(name.into()));
+    assert_eq!(
+        weights(&tiny.checkpoint()).unwrap_err(),
+        WeightsProblem::Missing { name: name.into(), config: "config.json" }
+    );
 
     let mut tiny = Tiny::default();
     tiny.tensors.push(("model.layers.0.self_attn.q_proj.bias".into(), vec![48], vec![0.0; 48]));
     tiny.tensors.push(("model.layers.4.input_layernorm.weight".into(), vec![20], vec![1.0; 20]));
     let first = "model.layers.0.self_attn.q_proj.bias".to_owned();
-    assert_eq!(weights(&tiny.checkpoint()).unwrap_err(), WeightsProblem::Unexpected { first, count: 2 });
+    assert_eq!(
+        weights(&tiny.checkpoint()).unwrap_err(),
+        WeightsProblem::Unexpected { first, count: 2, config: "config.json" }
+    );
 
     // Rotary frequencies, which old files store, are no obstacle.
     let mut tiny = Tiny::default();
@@ -129,7 +135,7 @@ fn every_field_of_the_config_is_checked() {
     assert!(out_of_range("num_key_value_heads", 4.into()).contains("a divisor of `num_attention_heads` = 6"));
     assert!(out_of_range("head_dim", 7.into()).contains("even"));
     assert!(out_of_range("bos_token_id", 90.into()).contains("below `vocab_size` = 90"));
-    assert!(out_of_range("rms_norm_eps", 0.0.into()).contains("above 0"));
+    assert!(out_of_range("rms_norm_eps", 0.0.into()).contains("a number from 1e-30 to 1"));
     assert!(out_of_range("tie_word_embeddings", "no".into()).contains("true or false"));
     let mut no_head_dim = good.clone();
     no_head_dim.as_object_mut().unwrap().remove("head_dim");

@@ -1,6 +1,7 @@
 //! All integration tests in one binary: one link, one load of the model.
 
 mod bad_input;
+mod bos;
 mod channel_fading;
 mod channel_reception;
 mod checkpoint;
@@ -38,6 +39,7 @@ mod results;
 mod scenario_document;
 mod scenarios;
 mod session_quality;
+mod session_rows;
 
 /// Cases of a property test: as many as usual, or as `PROPTEST_CASES` says.
 pub fn cases(usual: u32) -> u32 {

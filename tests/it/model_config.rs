@@ -198,7 +198,8 @@ fn qwen2_has_biases_and_windows_by_layer() {
     assert_eq!((config.family, config.windows), (Family::Qwen2, vec![None; 24]));
     assert!(config.qkv_bias && !config.output_bias && config.tied_head && !config.qk_norm);
     assert_eq!((config.heads, config.kv_heads, config.head_dim), (14, 2, 64));
-    assert_eq!((config.bos_token, config.eos_tokens), (Some(151_643), vec![151_643]));
+    // Its bos_token_id is not what its texts begin with (QwenLM/Qwen3, issue 486).
+    assert_eq!((config.bos_token, config.eos_tokens), (None, vec![151_643]));
 
     // The layers from max_window_layers on slide, unless layer_types says which.
     let sliding = with(
@@ -238,6 +239,7 @@ fn qwen3_normalises_queries_and_keys() {
     let new = json!({ "rope_parameters": { "rope_theta": 1_000_000, "rope_type": "default" } });
     let config = both(&shared, &new, &json!({ "rope_theta": 1_000_000, "rope_scaling": null }));
     assert!(config.qk_norm && !config.qkv_bias && !config.output_bias && config.tied_head);
+    assert_eq!((config.bos_token, &config.eos_tokens[..]), (None, &[151_645][..]));
     assert_eq!((config.family, config.head_dim, config.d_model, config.heads), (Family::Qwen3, 128, 1024, 16));
     let biased = read(&with(&shared, &json!({ "attention_bias": true }))).unwrap();
     assert!(biased.qkv_bias && biased.output_bias);
@@ -353,9 +355,42 @@ fn what_neither_generation_explains_is_refused_by_name() {
     let text = refusal(&base, &json!({ "rope_scaling": llama3, "original_max_position_embeddings": 4096 }));
     assert!(text.starts_with("`original_max_position_embeddings` = 4096 is not supported"), "{text}");
 
+    // What neither release runs is said before what the two would read differently.
+    let yarn = json!({ "rope_type": "yarn", "factor": 4.0 });
+    let plain = json!({ "rope_type": "default", "rope_theta": 1e4 });
+    for (new, old) in [(&plain, &yarn), (&yarn, &plain)] {
+        let text = refusal(&base, &json!({ "rope_parameters": new, "rope_scaling": old }));
+        assert!(text.starts_with("`rope_type` = \"yarn\" is not supported"), "{text}");
+    }
+
     // A window that no context reaches, and an empty object, change nothing.
     let harmless = json!({ "sliding_window": 2048, "rope_scaling": {}, "rope_theta": null });
     assert_eq!(read(&with(&base, &harmless)), read(&base));
+    // Nor does one that the file itself calls unused.
+    for family in ["llama", "cohere"] {
+        let base = with(&bare(family), &json!({ "rope_theta": 1e4 }));
+        let unused = json!({ "sliding_window": 512, "use_sliding_window": false });
+        assert_eq!(read(&with(&base, &unused)), read(&base), "{family}");
+        let text = refusal(&base, &with(&unused, &json!({ "use_sliding_window": true })));
+        assert!(text.starts_with("`sliding_window` = 512 is not supported"), "{text}");
+    }
+}
+
+/// Below 1.4e-45 ε would be 0 in single precision, and a row of zeros no number.
+#[test]
+fn the_epsilon_of_norms_must_be_one_in_single_precision() {
+    for (family, field) in [("llama", "rms_norm_eps"), ("cohere", "layer_norm_eps")] {
+        let base = with(&bare(family), &json!({ "rope_theta": 1e4 }));
+        for good in [1e-30, 1e-12, 1e-5, 1.0] {
+            let eps = read(&with(&base, &json!({ field: good }))).unwrap().norm_eps;
+            assert!((eps / good - 1.0).abs() < 1e-15, "{eps}");
+            assert!(eps as f32 > 0.0);
+        }
+        for bad in [json!(1e-31), json!(1e-46), json!(0), json!(-1e-5), json!(1.5), json!(1e300), json!("1e-5")] {
+            let text = refusal(&base, &json!({ field: bad }));
+            assert_eq!(text, format!("`{field}` = {bad} is not allowed; it must be a number from 1e-30 to 1"));
+        }
+    }
 }
 
 /// A few bytes must not ask for a table of millions.

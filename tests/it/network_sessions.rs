@@ -1,7 +1,7 @@
 //! Sessions of several rounds: timelines by hand, rows that are sent again, and what
 //! always holds.
 
-use splitwave::channel::{Fading, FadingKind, gain_threshold_for, rayleigh_gain};
+use splitwave::channel::{Fading, FadingKind, LossUnit, gain_threshold_for, rayleigh_gain};
 use splitwave::kernel::Streams;
 use splitwave::network::rows::Outcome;
 use splitwave::run::assembly::Assembly;
@@ -235,14 +235,15 @@ device = \"server\"
 struct Expected {
     sent: u32,
     lost: u32,
-    concealed: u32,
+    rows_lost: u32,
     air: SimTime,
     wait: SimTime,
     e2e: SimTime,
 }
 
 /// Follows a session on a UE, an uplink and an edge that serve nobody else.
-fn follow(assembly: &Assembly, row: &Row, seed: u64, loss: f64, deadline: Option<SimTime>) -> Expected {
+/// Gives the rows lost of the decode rounds besides.
+fn follow(assembly: &Assembly, row: &Row, seed: u64, loss: f64, deadline: Option<SimTime>) -> (Expected, u32) {
     let network = &assembly.network;
     let link = Fading::new(FadingKind::Rayleigh, &Streams::new(seed, 0), 0, network.channels[0].sinusoids).unwrap();
     let threshold = gain_threshold_for(loss, std::f64::consts::FRAC_1_SQRT_2).unwrap();
@@ -252,12 +253,25 @@ fn follow(assembly: &Assembly, row: &Row, seed: u64, loss: f64, deadline: Option
     let midpoints = |start: SimTime, airtime: u64, packets: u64| {
         (0..packets).map(move |k| start + SimTime::from_nanos(airtime * (2 * k + 1) / (2 * packets)))
     };
+    let by_chunk = network.channels[0].loss_unit == LossUnit::Chunk;
+    // Of the packets lost[k] of as many rows: those rows that lose a packet, or all of theirs.
+    let rows_lost = |lost: &[bool], rows: usize| {
+        let is_lost = |row: &usize| {
+            let parts =
+                (0..lost.len()).filter(|k| k * rows < (row + 1) * lost.len() && (k + 1) * rows > row * lost.len());
+            let (all, missing) = parts.fold((0, 0), |(all, missing), k| (all + 1, missing + u32::from(lost[k])));
+            if by_chunk { missing == all } else { missing > 0 }
+        };
+        (0..rows).filter(is_lost).count() as u32
+    };
     let mut expected = Expected::default();
     let mut now = row.arrival_s + seconds((2.0 * layer_flop(16.0) / 10e12).max(2.0 * LAYER * 2.0 / 100e9) + 1e-3);
     let prompt = network.tensor_payload(0, 16);
     expected.sent = prompt.packets;
-    expected.lost =
-        midpoints(now, prompt.airtime.as_nanos(), u64::from(prompt.packets)).filter(|&at| is_lost(at)).count() as u32;
+    let lost: Vec<bool> = midpoints(now, prompt.airtime.as_nanos(), u64::from(prompt.packets)).map(is_lost).collect();
+    expected.lost = lost.iter().filter(|&&lost| lost).count() as u32;
+    expected.rows_lost = rows_lost(&lost, 16);
+    let of_prompt = expected.rows_lost;
     expected.air = prompt.airtime;
     now += prompt.airtime + seconds(server_prefill_s(30.0)) + seconds(BACK);
     let whole = network.tensor_payload(0, 1);
@@ -289,40 +303,41 @@ fn follow(assembly: &Assembly, row: &Row, seed: u64, loss: f64, deadline: Option
             }
             now = again;
         }
-        expected.concealed += u32::from(pending > 0);
+        let allowed = if by_chunk { u64::from(whole.packets) - 1 } else { 0 };
+        expected.rows_lost += u32::from(pending > allowed);
         expected.wait += now - begun;
         now += seconds(server_decode_s(30.0, context)) + seconds(BACK);
     }
     // So far the whole time of rows on the uplink; what is left is between transmissions.
     expected.wait = (expected.wait + prompt.airtime) - expected.air;
     expected.e2e = now - row.arrival_s;
-    expected
+    let of_rounds = expected.rows_lost - of_prompt;
+    (expected, of_rounds)
 }
 
 #[test]
 fn rows_are_sent_again_until_they_arrive_or_it_is_enough() {
     let am = |ms: f64| (format!("decode = {{ deadline_ms = {ms} }}"), Some(seconds(ms * 1e-3)));
     let none = || ("decode = { delivery = \"none\" }".to_owned(), None);
-    let (mut again, mut concealed, mut followed) = (0, [0; 5], 0);
+    let (mut again, mut concealed, mut by_chunk, mut followed) = (0, [0; 5], [0; 5], 0);
     for (case, (decode, deadline)) in [am(100.0), am(9.0), am(1.5), am(1e12), none()].into_iter().enumerate() {
-        for reception in ["", "reception = \"digital\""] {
+        for reception in ["", "reception = \"digital\"", "reception = \"digital\"\nloss_unit = \"chunk\""] {
             for seed in 1..=2 {
                 let (assembly, finished) = fading(&format!("{reception}\n{decode}"), 0.25, seed);
                 for row in finished.rows.iter().filter(|row| row.outcome == Outcome::Completed) {
-                    let expected = follow(&assembly, row, seed, 0.25, deadline);
-                    let prompt_rows = row.rows_lost.unwrap() - expected.concealed;
-                    assert!(prompt_rows < 16, "{row:#?}");
+                    let (expected, of_rounds) = follow(&assembly, row, seed, 0.25, deadline);
                     let found = Expected {
                         sent: row.packets_sent.unwrap(),
                         lost: row.packets_lost.unwrap(),
-                        concealed: expected.concealed,
+                        rows_lost: row.rows_lost.unwrap(),
                         air: row.uplink_air_s.unwrap(),
                         wait: row.uplink_wait_s.unwrap(),
                         e2e: row.e2e_s.unwrap(),
                     };
                     assert_eq!(found, expected, "{decode}, {reception}: {row:#?}");
                     again += expected.sent.saturating_sub(16 * 6 + 11 * 6);
-                    concealed[case] += expected.concealed;
+                    let of_case = if reception.ends_with("\"chunk\"") { &mut by_chunk } else { &mut concealed };
+                    of_case[case] += of_rounds;
                     followed += 1;
                 }
             }
@@ -333,6 +348,9 @@ fn rows_are_sent_again_until_they_arrive_or_it_is_enough() {
     // A row takes 2 ms: within 1.5 ms none arrives. Four transmissions are not always enough.
     assert!(concealed[0] < concealed[1] && concealed[1] < concealed[2], "{concealed:?}");
     assert!(concealed[3] > 0 && concealed[3] < concealed[4], "{concealed:?}");
+    // A row of six packets takes 16 ms; it rarely loses all of them.
+    assert_eq!((by_chunk[0], by_chunk[1], by_chunk[3]), (0, by_chunk[2], 0), "{by_chunk:?}");
+    assert!(by_chunk[4] > 0 && by_chunk[4] * 10 < concealed[4], "{by_chunk:?}, {concealed:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::channel::Encoding;
 use crate::cli::failure::Failure;
 use crate::cli::model::{bytes, grouped};
 use crate::cli::print;
-use crate::llm::{DecoderConfig, Inspection, LoadError, NormKind, RopePairing, RopeScaling, Tokenizer};
+use crate::llm::{BosRule, DecoderConfig, Inspection, LoadError, NormKind, RopePairing, RopeScaling, Tokenizer};
 
 #[derive(clap::Args, Debug)]
 pub struct InfoArgs {
@@ -25,6 +25,7 @@ pub struct InfoArgs {
 struct Described<'a> {
     name: &'a str,
     config: &'a DecoderConfig,
+    bos_rule: BosRule,
     tied_head: bool,
     parameters: u64,
     /// By element type: tensors, values, bytes.
@@ -40,6 +41,7 @@ pub fn info(args: &InfoArgs) -> Result<(), Failure> {
     let model = Described {
         name: &args.model,
         config: inspection.config(),
+        bos_rule: inspection.bos_rule(),
         tied_head: inspection.tied_head().map_err(refused)?,
         parameters: inspection.parameters().map_err(refused)?,
         storage: inspection.storage(),
@@ -92,7 +94,7 @@ fn as_table(model: &Described) -> String {
     }
     rows.extend([
         ("tokenizer", tokenizer),
-        ("BOS", tokens(config.bos_token.as_slice())),
+        ("BOS", bos(model)),
         ("EOS", tokens(&config.eos_tokens)),
         ("stored as", types.join("\n              ")),
         ("a row in f16", format!("{} bytes on the air per token", grouped(row))),
@@ -103,6 +105,18 @@ fn as_table(model: &Described) -> String {
         let _ = writeln!(text, "{what:<12}  {value}");
     }
     text
+}
+
+/// The token in front of a text, and what put it there.
+fn bos(model: &Described) -> String {
+    let rule = model.bos_rule;
+    match (model.config.bos_token.map(|id| token(model.tokenizer.as_ref().ok(), id)), rule) {
+        (Some(token), BosRule::Config | BosRule::Family) => format!("{token}, by {rule}"),
+        (Some(token), _) => format!("{token}, put in front by the tokenizer ({rule})"),
+        (None, BosRule::Family) => "none: models of this family are trained without".to_owned(),
+        (None, BosRule::Config) => format!("none, by {rule}"),
+        (None, _) => format!("none: the tokenizer adds none ({rule})"),
+    }
 }
 
 /// A token's id, and what it looks like.
@@ -212,6 +226,7 @@ fn as_json(model: &Described) -> Value {
         "logit_scale": config.logit_scale,
         "tokenizer_tokens": tokenizer.map(Tokenizer::vocab),
         "bos_token": config.bos_token,
+        "bos_rule": model.bos_rule.to_string(),
         "eos_tokens": config.eos_tokens,
         "stored": types,
         "row_bytes_f16": Encoding::F16.payload_bits(1, config.d_model as u64) / 8,

@@ -36,7 +36,7 @@ pub fn logits(args: &LogitsArgs) -> Result<(), Failure> {
     let interrupt = Interrupt::install()
         .map_err(|error| Failure::failed(&format!("installing signal handlers: {error}"), "please report this"))?;
     let decoder = &open_decoder(&args.model).map_err(|error| Failure::from(&error))?;
-    let tokens = args.prompt.ids_for(&args.model, decoder.config().bos_token)?;
+    let tokens = args.prompt.ids_for(&args.model)?;
     let layers = decoder.layers();
     let split = args.split.unwrap_or(layers);
     if !(1..=layers).contains(&split) {

@@ -46,7 +46,7 @@ pub use spec::{NoiseScale, Points, ProfileSpec, Setting, SnrAt, channel_ranges};
 
 /// Evaluations of one batch per thread: rows go to the disk after each.
 const EVALUATIONS_PER_THREAD: usize = 16;
-/// Windows that the median activation power of a split is taken over.
+/// Windows at most that the median activation power of a split is taken over.
 const REFERENCE_WINDOWS: u32 = 16;
 
 /// A profile that can't be made.
@@ -228,7 +228,8 @@ impl ProfileJob<'_> {
     }
 
     /// 10 lg of the power that an absolute σ is relative to, by setting: 1 with rows of unit
-    /// power, otherwise the median over windows of the transmitted power at the split of `at`.
+    /// power, otherwise the median over up to [`REFERENCE_WINDOWS`] of the windows, spread evenly, of
+    /// the transmitted power at the split of `at`.
     fn reference_powers(
         &self,
         evaluator: &Evaluator<'_>,

@@ -51,7 +51,7 @@ record! {
         outage: bool,
         /// `channel.fading`.
         fading: String,
-        /// The activation SNR asked for with `--snrs-db` \[dB\]; under `--snr-at SPLIT` met there, in the median of the windows.
+        /// The activation SNR asked for with `--snrs-db` \[dB\]; under `--snr-at SPLIT` met there, in the median of the windows (of up to 16 of them).
         snr_target_db: Option<f64>,
         /// First 12 digits of the model's content hash.
         model_hash: String,
