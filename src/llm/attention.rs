@@ -69,6 +69,7 @@ pub(super) fn attention(arch: Arch, shape: AttentionShape, queries: &[f32], kv: 
                     out: &mut weights[column..],
                     out_stride: stride,
                     columns: PANEL,
+                    next: &[],
                     add: false,
                 };
                 product.run(arch);
@@ -83,6 +84,7 @@ pub(super) fn attention(arch: Arch, shape: AttentionShape, queries: &[f32], kv: 
                     out: &mut out[head * head_dim + column..],
                     out_stride: width,
                     columns: PANEL.min(head_dim - column),
+                    next: &[],
                     add: false,
                 };
                 product.run(arch);

@@ -13,9 +13,14 @@ use super::elementwise::vectorised;
 use super::gemm::{Columns, PANEL, Product};
 use super::quantised::{self, ByteRow};
 
-/// Inputs that are widened together: 32 KiB of single precision, which the first
-/// cache holds. A multiple of every format's block.
+/// Inputs that are widened together for a few rows: 32 KiB of single precision, which the
+/// first cache holds. A multiple of every format's block.
 const BLOCK: usize = 256;
+/// Inputs that are widened together for many rows: the second cache holds them, and sums
+/// leave the registers less often.
+const LONG_BLOCK: usize = 2048;
+/// Most rows that are few.
+const FEW_ROWS: usize = 8;
 /// Rows that go through all panels together: they stay in the second cache.
 const ROWS: usize = 192;
 
@@ -70,14 +75,19 @@ impl Packed {
     /// `out[s][o] = Σ_i a[s][i] · w[o][i]`, rows \[S × in\] to \[S × out\]. Numbers are
     /// widened in `wide`, which is kept from call to call to be set up once.
     pub(super) fn multiply(&self, arch: Arch, a: &[f32], out: &mut [f32], wide: &mut Vec<Columns>) {
+        let block = match self.storage {
+            Storage::F32(_) => self.inputs,
+            _ if a.len() > FEW_ROWS * self.inputs => LONG_BLOCK,
+            _ => BLOCK,
+        };
         if !matches!(self.storage, Storage::F32(_)) {
-            wide.resize(BLOCK, [0.0; PANEL]);
+            wide.resize(wide.len().max(block.min(self.inputs)), [0.0; PANEL]);
         }
         for (a, out) in a.chunks(ROWS * self.inputs).zip(out.chunks_mut(ROWS * self.outputs)) {
             let rows = a.len() / self.inputs;
             for (panel, output) in (0..self.outputs).step_by(PANEL).enumerate() {
-                for first in (0..self.inputs).step_by(BLOCK) {
-                    let depth = BLOCK.min(self.inputs - first);
+                for first in (0..self.inputs).step_by(block) {
+                    let depth = block.min(self.inputs - first);
                     let product = Product {
                         a: &a[first..],
                         stride: self.inputs,
@@ -86,6 +96,7 @@ impl Packed {
                         out: &mut out[output..],
                         out_stride: self.outputs,
                         columns: PANEL.min(self.outputs - output),
+                        next: if rows > FEW_ROWS { self.storage.panel(panel + 1, self.inputs) } else { &[] },
                         add: first > 0,
                     };
                     product.run(arch);
@@ -144,15 +155,16 @@ impl Packed {
 }
 
 vectorised! {
-    /// Half precision, finite: the exponent moves by 127 - 15 in a product with 2¹¹², which is
-    /// exact, subnormal numbers included.
+    /// Half precision, finite: sign, exponent and fraction move to their places, and the exponent's
+    /// offset by 127 - 15 in a product with 2¹¹², which is exact, subnormal numbers included.
     WidenF16<'a> { narrow: &'a [u16], wide: &'a mut [f32] } {
         const SHIFT: f32 = f32::from_bits((112 + 127) << 23);
+        const SIGN_EXPONENT_FRACTION: u32 = 0x8fff_e000;
         let count = wide.len().min(narrow.len());
         let (wide, narrow) = (&mut wide[..count], &narrow[..count]);
         for i in 0..count {
-            let magnitude = f32::from_bits(u32::from(narrow[i] & 0x7fff) << 13) * SHIFT;
-            wide[i] = f32::from_bits(magnitude.to_bits() | u32::from(narrow[i] & 0x8000) << 16);
+            let spread = (i32::from(narrow[i].cast_signed()) << 13).cast_unsigned();
+            wide[i] = f32::from_bits(spread & SIGN_EXPONENT_FRACTION) * SHIFT;
         }
     }
 }
@@ -182,6 +194,14 @@ vectorised! {
 }
 
 impl Storage {
+    /// A panel of single precision, if there is one.
+    fn panel(&self, index: usize, inputs: usize) -> &[Columns] {
+        match self {
+            Self::F32(columns) => columns.get(index * inputs..(index + 1) * inputs).unwrap_or_default(),
+            Self::F16(_) | Self::Bf16(_) | Self::Blocks(..) => &[],
+        }
+    }
+
     /// Room for so many rows of 32 bytes.
     fn with_capacity(stored: StoredType, byte_rows: usize) -> Self {
         match stored {
@@ -216,6 +236,72 @@ fn interleave<const N: usize, T: Copy + Default>(
     for (lane, row) in elements.chunks_exact(inputs).enumerate() {
         for (columns, &bytes) in panels[start..].iter_mut().zip(row) {
             columns[lane] = element(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn narrow_numbers_are_widened_exactly() {
+        // Every finite number of either format, in all lanes.
+        let finite = |bits: &u16| half::f16::from_bits(*bits).is_finite();
+        let halves: Vec<u16> = (0..=u16::MAX).filter(finite).collect();
+        let mut wide = vec![f32::NAN; halves.len()];
+        Arch::new().dispatch(WidenF16 { narrow: &halves, wide: &mut wide });
+        for (wide, bits) in wide.iter().zip(&halves) {
+            assert_eq!(wide.to_bits(), half::f16::from_bits(*bits).to_f32().to_bits(), "{bits:#06x}");
+        }
+        let all: Vec<u16> = (0..=u16::MAX).collect();
+        let mut wide = vec![0.0; all.len()];
+        Arch::new().dispatch(WidenBf16 { narrow: &all, wide: &mut wide });
+        for (wide, bits) in wide.iter().zip(&all) {
+            assert_eq!(wide.to_bits(), u32::from(*bits) << 16, "{bits:#06x}");
+        }
+    }
+
+    #[test]
+    fn packed_products_are_those_of_plain_loops_whatever_the_blocks() {
+        let number = |i: usize| ((i * 7919 + 13) % 101) as f32 / 50.0 - 1.0;
+        // More inputs than a long block, outputs that don't fill a panel, few and many rows.
+        let (inputs, outputs) = (LONG_BLOCK + 40, PANEL + 3);
+        let weight: Vec<f32> = (0..outputs * inputs).map(number).collect();
+        for stored in [StoredType::F32, StoredType::BF16] {
+            let bytes_of = |x: f32| -> Vec<u8> {
+                if stored == StoredType::F32 {
+                    x.to_le_bytes().into()
+                } else {
+                    half::bf16::from_f32(x).to_le_bytes().into()
+                }
+            };
+            let kept = |x: f32| if stored == StoredType::F32 { x } else { half::bf16::from_f32(x).to_f32() };
+            let packed = Packed::pack(outputs, inputs, stored, |rows, bytes| {
+                bytes.clear();
+                weight[rows.start * inputs..rows.end * inputs].iter().for_each(|&x| bytes.extend(bytes_of(x)));
+                Ok::<(), ()>(())
+            })
+            .unwrap();
+            let row: Vec<f32> = weight[inputs..2 * inputs].iter().map(|&x| kept(x)).collect();
+            assert_eq!(packed.row(Arch::new(), 1), row);
+            let mut alone = Vec::new();
+            for rows in [1, FEW_ROWS, FEW_ROWS + 1, 30] {
+                let a: Vec<f32> = (0..rows * inputs).map(|i| number(i % (3 * inputs) + 5)).collect();
+                let mut out = vec![f32::NAN; rows * outputs];
+                packed.multiply(Arch::new(), &a, &mut out, &mut Vec::new());
+                for (index, found) in out.iter().enumerate() {
+                    let (r, o) = (index / outputs, index % outputs);
+                    let exact: f64 = (0..inputs)
+                        .map(|i| f64::from(a[r * inputs + i]) * f64::from(kept(weight[o * inputs + i])))
+                        .sum();
+                    assert!((f64::from(*found) - exact).abs() < 1e-3, "{stored} {rows} rows at {r}, {o}");
+                }
+                if alone.is_empty() {
+                    alone = out[..outputs].to_vec();
+                }
+                assert_eq!(out[..outputs], alone, "a row alone has the bits of a row among others");
+            }
         }
     }
 }
