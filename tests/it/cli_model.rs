@@ -182,6 +182,37 @@ fn logits_are_the_librarys_to_the_last_digit() {
     assert_eq!(written, expected);
 }
 
+/// A path that is no plain file keeps what it is: a link its target, a pipe its reader.
+#[cfg(unix)]
+#[test]
+fn logits_go_where_links_and_pipes_lead() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+
+    let place = Place::new();
+    let path = |name: &str| place.path(name);
+    let command = |out: &str| place.splitwave(&["model", "logits", "builtin", "--tokens", "0,17", "-o", out]);
+    ok(&command("plain.csv"));
+    let expected = fs::read(path("plain.csv")).unwrap();
+
+    place.write("target.csv", "old");
+    fs::set_permissions(path("target.csv"), fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink("target.csv", path("link.csv")).unwrap();
+    ok(&command("link.csv"));
+    assert!(path("link.csv").is_symlink());
+    assert_eq!(fs::read(path("target.csv")).unwrap(), expected);
+    assert_eq!(fs::metadata(path("target.csv")).unwrap().permissions().mode() & 0o777, 0o600);
+
+    std::os::unix::fs::symlink("nowhere.csv", path("dangling.csv")).unwrap();
+    assert_eq!(command("dangling.csv").code, Some(1));
+
+    assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+    let pipe = path("pipe");
+    let reader = std::thread::spawn(move || fs::read(pipe).unwrap());
+    ok(&command("pipe"));
+    assert_eq!(reader.join().unwrap(), expected);
+    assert!(fs::metadata(path("pipe")).unwrap().file_type().is_fifo());
+}
+
 #[test]
 fn logits_refuse_what_does_not_fit() {
     let place = Place::new();

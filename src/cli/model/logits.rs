@@ -138,17 +138,38 @@ impl Rows<'_> {
 }
 
 /// Writes a file under a hidden name and renames it when it is whole; otherwise nothing stays.
+/// A link leads to its file, which keeps its permissions; a device or a pipe is written to.
 fn write_whole(path: &Path, content: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>) -> Result<(), WriteError> {
-    let Some(name) = path.file_name() else {
+    let there = match std::fs::canonicalize(path) {
+        Ok(target) => Some((std::fs::metadata(&target)?, target)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+            let message = "is a link that leads nowhere; remove it or name another file";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message).into());
+        }
+        Err(_) => None,
+    };
+    if let Some((metadata, _)) = &there
+        && !metadata.is_file()
+        && !metadata.is_dir()
+    {
+        let mut out = BufWriter::new(File::options().write(true).open(path)?);
+        content(&mut out)?;
+        return Ok(out.flush()?);
+    }
+    let target = there.as_ref().map_or(path, |(_, target)| target.as_path());
+    let Some(name) = target.file_name() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not the name of a file").into());
     };
-    let partial = path.with_file_name(format!(".{}.partial", name.to_string_lossy()));
+    let partial = target.with_file_name(format!(".{}.partial", name.to_string_lossy()));
     let written = File::create(&partial).map_err(WriteError::Io).and_then(|file| {
+        if let Some((metadata, _)) = &there {
+            file.set_permissions(metadata.permissions())?;
+        }
         let mut out = BufWriter::new(file);
         content(&mut out)?;
         out.flush()?;
         out.get_ref().sync_all()?;
-        Ok(std::fs::rename(&partial, path)?)
+        Ok(std::fs::rename(&partial, target)?)
     });
     if written.is_err() {
         let _ = std::fs::remove_file(&partial);
