@@ -73,13 +73,14 @@ pub struct ProfileArgs {
         value_delimiter = ',',
         value_name = "DB",
         allow_negative_numbers = true,
+        group = "snr_targets",
         conflicts_with_all = ["noises", "records"]
     )]
     snrs_db: Option<Vec<f64>>,
     /// Where SNRs are met: at `each` window and split, or at one split, by one absolute σ for all:
     /// met in the median of the windows, of up to 16 of them.
     /// Rows of `per-row` have unit power, so for them both are the same.
-    #[arg(long, value_name = "each|SPLIT", default_value = "each", value_parser = parse_snr_at)]
+    #[arg(long, value_name = "each|SPLIT", default_value = "each", value_parser = parse_snr_at, requires = "snr_targets")]
     snr_at: SnrAt,
     /// raw, equalised or digital; several, comma-separated. Default: the channel's.
     #[arg(long, value_delimiter = ',', value_parser = parse_word::<Reception>)]
@@ -109,7 +110,7 @@ pub struct ProfileArgs {
     #[arg(long, value_name = "MIN,MAX", requires = "records", value_parser = parse_range, allow_hyphen_values = true)]
     noise_range: Option<[f64; 2]>,
     /// With --records: activation SNRs [dB], instead of σ.
-    #[arg(
+    #[arg(group = "snr_targets", 
         long,
         value_name = "MIN,MAX",
         requires = "records",
