@@ -362,7 +362,7 @@ fn check_fades(scenario: &Scenario, network: &NetworkSpec, index: usize, problem
         let payload = network.tensor_payload(index, tokens);
         let airtime_s = payload.airtime.as_secs_f64();
         let packet_s = airtime_s / f64::from(payload.packets);
-        if fade_s > 0.0 && fade_s < packet_s {
+        let (message, hint) = if fade_s > 0.0 && fade_s < packet_s {
             let message = format!(
                 "a mean fade lasts {:.3} ms, less than the {:.3} ms of a packet of group {}: a packet meets the gain of its \
                  midpoint alone, so fades between midpoints are not seen",
@@ -370,14 +370,8 @@ fn check_fades(scenario: &Scenario, network: &NetworkSpec, index: usize, problem
                 packet_s * 1e3,
                 group.name
             );
-            let path = scenario.channel.path("channel", index);
-            problems.push(
-                Problem::warning(format!("{path}.doppler_hz"), message)
-                    .with_hint("send smaller packets, or lower doppler_hz"),
-            );
-            return;
-        }
-        if fade_s > airtime_s {
+            (message, "send smaller packets, or lower doppler_hz")
+        } else if fade_s > airtime_s {
             let fade = if fade_s < 10.0 { format!("{:.1} ms", fade_s * 1e3) } else { "more than 10 s".to_owned() };
             let message = format!(
                 "a mean fade lasts {fade}, longer than the {:.1} ms that {} of group {} is on the air: \
@@ -386,12 +380,12 @@ fn check_fades(scenario: &Scenario, network: &NetworkSpec, index: usize, problem
                 if has_sessions { "the prompt of a session" } else { "a request" },
                 group.name
             );
-            let path = scenario.channel.path("channel", index);
-            problems.push(
-                Problem::warning(format!("{path}.doppler_hz"), message)
-                    .with_hint("raise doppler_hz, or send more slowly, if partial losses are what you study"),
-            );
-            return;
-        }
+            (message, "raise doppler_hz, or send more slowly, if partial losses are what you study")
+        } else {
+            continue;
+        };
+        let path = scenario.channel.path("channel", index);
+        problems.push(Problem::warning(format!("{path}.doppler_hz"), message).with_hint(hint));
+        return;
     }
 }

@@ -8,7 +8,7 @@ use splitwave::channel::{
 };
 use splitwave::kernel::Streams;
 
-fn streams() -> Streams {
+pub fn streams() -> Streams {
     Streams::new(9, 0)
 }
 
@@ -36,11 +36,11 @@ fn record(gains: &[f64]) -> ReceptionRecord {
 }
 
 /// S rows of d values, of a different size each: no zeros, no repeats.
-fn tensor(rows: usize, d: usize) -> Vec<f32> {
+pub fn tensor(rows: usize, d: usize) -> Vec<f32> {
     (0..rows * d).map(|e| (1 + e / d) as f32 * (1.0 + (e as f32 * 0.7).sin() * 0.9)).collect()
 }
 
-fn received(record: &ReceptionRecord, rows: usize, d: usize) -> (Vec<f32>, Received) {
+pub fn received(record: &ReceptionRecord, rows: usize, d: usize) -> (Vec<f32>, Received) {
     let mut tensor = tensor(rows, d);
     let received = apply(record, &streams(), &mut tensor, d);
     (tensor, received)

@@ -2,20 +2,18 @@
 //! against hand-computed cases; encodings with scales; concealment; sessions.
 
 use splitwave::channel::{
-    Concealment, Encoding, Impairment, LossUnit, NoiseKey, Packets, Received, Reception, ReceptionRecord,
-    RoundReception, TxNormalisation, activation_snr_db, apply, fill_normals, lost_chunks, lost_elements, lost_rows,
-    receive_equalised, receive_raw, row_powers, rows_without_chunks, tx_scales,
+    Concealment, Encoding, Impairment, LossUnit, NoiseKey, Packets, Reception, ReceptionRecord, RoundReception,
+    TxNormalisation, activation_snr_db, apply, fill_normals, lost_chunks, lost_elements, lost_rows, receive_equalised,
+    receive_raw, row_powers, rows_without_chunks, tx_scales,
 };
-use splitwave::kernel::{Purpose, Streams};
+use splitwave::kernel::Purpose;
+
+use crate::channel_reception::{received, streams, tensor};
 
 const LOSS_UNITS: [LossUnit; 3] = [LossUnit::TokenRow, LossUnit::Chunk, LossUnit::ElementIid];
 const NORMALISATIONS: [TxNormalisation; 3] =
     [TxNormalisation::None, TxNormalisation::PerRow, TxNormalisation::PerRequest];
 const KEY: NoiseKey = NoiseKey { ue: 2, request: 5 };
-
-fn streams() -> Streams {
-    Streams::new(21, 0)
-}
 
 /// Packets with gains that differ, of which those marked `x` are lost: `..x.`. `first` numbers the gains.
 fn packets(first: usize, pattern: &str) -> Packets {
@@ -45,17 +43,6 @@ fn rounds(mut first: usize, patterns: &[&str]) -> Vec<RoundReception> {
         round
     };
     patterns.iter().map(round).collect()
-}
-
-/// Rows of d values, of a different size each: no zeros, no repeats.
-fn tensor(rows: usize, d: usize) -> Vec<f32> {
-    (0..rows * d).map(|e| (1 + e / d) as f32 * (1.0 + (e as f32 * 0.7).sin() * 0.9)).collect()
-}
-
-fn received(record: &ReceptionRecord, rows: usize, d: usize) -> (Vec<f32>, Received) {
-    let mut tensor = tensor(rows, d);
-    let received = apply(record, &streams(), &mut tensor, d);
-    (tensor, received)
 }
 
 #[test]
