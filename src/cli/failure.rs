@@ -91,6 +91,9 @@ impl From<&ProfileError> for Failure {
             ProfileError::Interrupted { .. } => {
                 Self { text: message_and_hint(&chain, "the same command goes on where it stopped"), code: INTERRUPTED }
             }
+            ProfileError::Exists { .. } => {
+                Self::input(&chain, "choose another folder with --out, or replace it with --force")
+            }
             ProfileError::Differs { .. } => Self::input(
                 &chain,
                 "finish it with its own command, choose another folder with --out, or throw it away with --force",

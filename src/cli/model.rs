@@ -2,6 +2,7 @@
 
 mod check;
 mod generate;
+mod hints;
 mod info;
 mod logits;
 
@@ -11,6 +12,7 @@ use clap::Subcommand;
 
 use crate::cli::failure::Failure;
 use crate::llm::{BUILTIN, Decoder, DecoderError, Inspection, LoadError, LoadedModel, Tokenizer, TokenizerError};
+use crate::run::wording::counted;
 
 /// `splitwave model …`
 #[derive(clap::Args, Debug)]
@@ -40,24 +42,14 @@ pub fn model(command: &ModelCommand) -> Result<(), Failure> {
     }
 }
 
-/// What the options take as PATH.
-const WHAT_A_MODEL_IS: &str = "a model is \"builtin\", a directory in Hugging Face's layout, or a .gguf file";
-
-impl From<&LoadError> for Failure {
-    fn from(error: &LoadError) -> Self {
-        let hint = match error {
-            LoadError::Weights(_) => "`splitwave model check` lists all tensors with what is wrong",
-            _ => WHAT_A_MODEL_IS,
-        };
-        Self::input(&error.to_string(), hint)
-    }
-}
+/// Where the limits of options come from.
+const SIZES: &str = "`splitwave model info` prints the sizes of the model";
 
 impl From<&DecoderError> for Failure {
     fn from(error: &DecoderError) -> Self {
         match error {
             DecoderError::NotFinite { .. } => Self::failed(&error.to_string(), "less noise, or another model"),
-            _ => Self::input(&error.to_string(), "`splitwave model info` prints the sizes of the model"),
+            _ => Self::input(&error.to_string(), SIZES),
         }
     }
 }
@@ -73,7 +65,7 @@ impl From<&TokenizerError> for Failure {
 #[group(required = true, multiple = false)]
 struct PromptArgs {
     /// Token ids, comma-separated, taken as they are.
-    #[arg(long, value_delimiter = ',', value_name = "IDS")]
+    #[arg(long, value_delimiter = ',', value_name = "IDS", value_parser = parse_token, allow_hyphen_values = true)]
     tokens: Option<Vec<u32>>,
     /// Text. The model's BOS token, if it has one, goes in front of its tokens; no other special token does.
     #[arg(long, visible_alias = "text", value_name = "TEXT")]
@@ -88,7 +80,12 @@ impl PromptArgs {
         }
         let text = self.prompt.as_deref().unwrap_or_default();
         let ids = tokenizer.encode(text).map_err(|error| Failure::from(&error))?;
-        Ok(bos.into_iter().chain(ids).collect())
+        let ids: Vec<u32> = bos.into_iter().chain(ids).collect();
+        if ids.is_empty() {
+            let message = "the prompt has no tokens, and this model has no BOS token to begin with";
+            return Err(Failure::input(message, "give --prompt a text, or token ids with --tokens"));
+        }
+        Ok(ids)
     }
 
     /// The token ids; the model's tokenizer is opened only for text.
@@ -100,6 +97,18 @@ impl PromptArgs {
         let inspection = Inspection::open(source).map_err(refused)?;
         self.ids(inspection.config().bos_token, &inspection.tokenizer("").map_err(refused)?)
     }
+}
+
+/// The value of `--tokens`, one by one.
+fn parse_token(text: &str) -> Result<u32, String> {
+    text.trim().parse().map_err(|_| "allowed: token ids, whole numbers from 0".to_owned())
+}
+
+/// `--split p`, which must be one of the model's `layers`.
+fn check_split(split: i64, layers: usize) -> Result<usize, Failure> {
+    let found = usize::try_from(split).ok().filter(|split| (1..=layers).contains(split));
+    let message = || format!("--split: {split} is no split of this model; allowed: 1 to {layers}");
+    found.ok_or_else(|| Failure::input(&message(), SIZES))
 }
 
 /// Opens a model as an option names it, without its tokenizer.
@@ -125,7 +134,7 @@ fn bytes(number: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match units.iter().find(|(shift, _)| number >> shift > 0) {
         Some((shift, unit)) => format!("{:.1} {unit}", number as f64 / f64::from(1_u32 << shift)),
-        None => format!("{number} bytes"),
+        None => counted(number, "byte"),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::run::profile::{
 };
 use crate::run::runner::evaluation_pool;
 use crate::run::signals::Interrupt;
+use crate::run::wording::counted;
 use crate::scenario::SetArg;
 
 /// Loss probabilities of a grid over a channel that loses.
@@ -41,12 +42,14 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// With --records N: that many rows at points drawn uniformly over ranges, one window
 /// each. Row i is the same for any N.
 ///
-/// An interrupted profile goes on where it stopped when the same command is given again.
+/// An interrupted profile goes on where it stopped when the same command is given again;
+/// a finished one is not made again.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   splitwave profile scenarios/quickstart.toml -o out
-  splitwave profile scenarios/chen25/fig3-awgn.toml -o out --snrs-db 20,5 --snr-at 8 --tx-normalisations none,per-row
+  splitwave profile scenarios/chen25/fig3-awgn.toml -o out --snrs-db 20,5 --snr-at 8 \\
+    --tx-normalisations none,per-row
   splitwave profile scenarios/quickstart.toml -o out --records 9718 --loss-range 0,0.3")]
 pub struct ProfileArgs {
     /// Scenario file whose model, corpus, channel and radio are profiled (the first channel, if it has several).
@@ -58,7 +61,7 @@ pub struct ProfileArgs {
     #[command(flatten)]
     sets: Sets,
     /// Splits, comma-separated. Default: all of the model.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     splits: Option<Vec<u32>>,
     /// Loss probabilities, comma-separated. Default: 0,0.05,0.1,0.2,0.3, or 0 where nothing can be lost.
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true, conflicts_with = "records")]
@@ -92,16 +95,16 @@ pub struct ProfileArgs {
     #[arg(long, value_delimiter = ',', value_parser = parse_word::<TxNormalisation>)]
     tx_normalisations: Option<Vec<TxNormalisation>>,
     /// Windows of the corpus, spread evenly over it. Default: 32, or all with --records.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     windows: Option<u32>,
     /// Repetitions of each window with other fading and noise.
-    #[arg(long, default_value_t = 1, conflicts_with = "records")]
+    #[arg(long, default_value_t = 1, conflicts_with = "records", allow_negative_numbers = true)]
     draws: u32,
     /// Tokens of a window. Default: the first group's `prompt_tokens`.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     tokens: Option<u32>,
     /// Draw this many points at random instead of a grid.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     records: Option<u32>,
     /// With --records: loss probabilities. Default: the channel's.
     #[arg(long, value_name = "MIN,MAX", requires = "records", value_parser = parse_range, allow_hyphen_values = true)]
@@ -110,7 +113,8 @@ pub struct ProfileArgs {
     #[arg(long, value_name = "MIN,MAX", requires = "records", value_parser = parse_range, allow_hyphen_values = true)]
     noise_range: Option<[f64; 2]>,
     /// With --records: activation SNRs [dB], instead of σ.
-    #[arg(group = "snr_targets", 
+    #[arg(
+        group = "snr_targets",
         long,
         value_name = "MIN,MAX",
         requires = "records",
@@ -120,13 +124,13 @@ pub struct ProfileArgs {
     )]
     snr_range_db: Option<[f64; 2]>,
     /// Seed, instead of the scenario's.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Threads. Default: all cores. Does not change any result.
-    #[arg(long, value_parser = parse_threads)]
+    #[arg(long, value_parser = parse_threads, allow_negative_numbers = true)]
     threads: Option<usize>,
     /// Make it again where there is one, finished or not; the old files are replaced. An unfinished one of the same
-    /// settings is finished all the same.
+    /// settings is finished all the same. Without this, a finished one of the same settings is left as it is.
     #[arg(long)]
     force: bool,
     /// No progress.
@@ -140,14 +144,12 @@ pub fn profile(args: &ProfileArgs) -> Result<(), Failure> {
     sets.sets.extend(SetArg::parse("quality.source=\"llm\"").map(|set| set.with_origin("splitwave profile")).ok());
     let assembly = assemble(&args.scenario, &sets, &mut Library::default(), args.quiet)?;
     let spec = spec(args, &assembly);
-    let records = args.out.join("records.csv");
-    if records.exists() && !args.force {
-        let message = format!("{}: there is a profile already", records.display());
-        return Err(Failure::input(&message, "choose another folder with --out, or replace it with --force"));
-    }
     std::fs::create_dir_all(&args.out).map_err(|error| {
         Failure::failed(&format!("{}: {error}", args.out.display()), "choose a folder that can be written with --out")
     })?;
+    if !args.quiet {
+        warn_of_constants(args, &spec);
+    }
     let interrupt = Interrupt::install()
         .map_err(|error| Failure::failed(&format!("installing signal handlers: {error}"), "please report this"))?;
     let pool = evaluation_pool(threads(args.threads)).map_err(|error| Failure::from(&error))?;
@@ -169,17 +171,37 @@ pub fn profile(args: &ProfileArgs) -> Result<(), Failure> {
     if args.quiet {
         return Ok(());
     }
+    if made.was_there {
+        let (records, rows) = (args.out.join("records.csv"), counted(made.kept, "record"));
+        tell(&format!("{}: already there with {rows}, skipped (--force makes it again)\n", records.display()));
+        return Ok(());
+    }
     for file in &made.files {
-        print(&format!("{}: {} rows\n", args.out.join(&file.name).display(), file.rows))?;
+        print(&format!("{}: {}\n", args.out.join(&file.name).display(), counted(file.rows, "row")))?;
     }
     if made.silent > 0 {
         tell(&format!(
-            "warning: nothing arrived in any evaluation of {} points, which have no PPL in table.csv\n\
+            "warning: table.csv has no PPL for {}, of which no evaluation received anything\n\
              hint: ask for more --windows or --draws, or a smaller loss\n",
-            made.silent
+            counted(made.silent, "point")
         ));
     }
     Ok(())
+}
+
+/// Random records of a channel that doesn't vary differ in split and window alone.
+fn warn_of_constants(args: &ProfileArgs, spec: &ProfileSpec) {
+    let Points::Random { losses: [least, most], noises: [quiet, loud], .. } = spec.points else { return };
+    let is_asked = args.loss_range.is_some() || args.noise_range.is_some() || args.snr_range_db.is_some();
+    if least < most || quiet < loud || is_asked {
+        return;
+    }
+    tell(&format!(
+        "warning: the columns loss_probability and noise_std won't vary: the channel has P = {least} and σ = {quiet} \
+         throughout\n\
+         hint: give --loss-range MIN,MAX and --noise-range MIN,MAX, or the channel a range: \
+         --set 'channel.noise_std={{ min = 0, max = 2, draw = \"per-request\" }}'\n"
+    ));
 }
 
 /// What is asked for, all defaults filled in.
@@ -325,7 +347,7 @@ impl Meter {
         let first = self.begun.is_none();
         let (begun, before) = *self.begun.get_or_insert((now, done));
         if first && before > 0 && !self.quiet {
-            tell(&format!("going on after {before} of {all} evaluations, done before\n"));
+            tell(&format!("going on after {before} of {}, done before\n", counted(all, "evaluation")));
         }
         let elapsed_s = now.duration_since(begun).as_secs_f64();
         let per_s = (done - before) as f64 / elapsed_s.max(1e-3);
@@ -345,7 +367,8 @@ impl Meter {
         }
         self.last_line = Some(now);
         let left_s = (all - done) as f64 / per_s.max(1e-9);
-        tell(&format!("{done} of {all} evaluations, {per_s:.1}/s, about {left_s:.0} s left\n"));
+        let all = counted(all, "evaluation");
+        tell(&format!("{done} of {all}, {per_s:.1}/s, about {left_s:.0} s left\n"));
     }
 
     fn close(&self) {

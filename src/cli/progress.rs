@@ -8,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::cli::tell;
 use crate::network::simulation::Progress;
 use crate::run::runner::{Job, RunError, RunOutcome};
+use crate::run::wording::counted;
 
 /// Distance of plain lines of one run, so that a log stays short.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -71,9 +72,9 @@ impl Display {
             if let Some(bar) = &run.bar {
                 bar.set_position((simulated * 1e3) as u64);
                 bar.set_message(format!(
-                    "{simulated:.1}/{:.1} s, {} requests, {}",
+                    "{simulated:.1}/{:.1} s, {}, {}",
                     run.duration_s,
-                    progress.arrived,
+                    counted(progress.arrived, "request"),
                     rate(progress, elapsed)
                 ));
             }
@@ -85,10 +86,10 @@ impl Display {
         run.last_line = Some(now);
         let share = (simulated / run.duration_s).clamp(1e-6, 1.0);
         tell(&format!(
-            "{}: {simulated:.1} of {:.1} simulated s, {} requests, {}, about {:.0} s left\n",
+            "{}: {simulated:.1} of {:.1} simulated s, {}, {}, about {:.0} s left\n",
             run.label,
             run.duration_s,
-            progress.arrived,
+            counted(progress.arrived, "request"),
             rate(progress, elapsed),
             elapsed * (1.0 - share) / share
         ));

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
 
+use crate::run::wording::counted;
 use crate::scenario::{Problem, Severity, Source};
 
 /// Lists problems with excerpts from the texts they lie in, then their count.
@@ -28,8 +29,7 @@ pub fn render_problems(problems: &[Problem], sources: &[Source], color: bool) ->
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     let counts = [(errors, "error"), (problems.len() - errors, "warning")];
     let counts = counts.iter().filter(|(count, _)| *count > 0);
-    let counts: Vec<_> =
-        counts.map(|(count, name)| format!("{count} {name}{}", if *count == 1 { "" } else { "s" })).collect();
+    let counts: Vec<_> = counts.map(|(count, name)| counted(*count, name)).collect();
     let _ = writeln!(text, "{}", counts.join(", "));
     text
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::run::runner::{Job, RunOutcome};
 use crate::run::theory::Mm1;
+use crate::run::wording::counted;
 
 /// Most rows shown; summary.csv has all.
 const MOST_ROWS: usize = 40;
@@ -84,7 +85,7 @@ pub fn results(jobs: &[Job], finished: &[(usize, RunOutcome)]) -> String {
     };
     let mut text = align(&columns, &rows.iter().map(cells).collect::<Vec<Vec<String>>>());
     if hidden > 0 {
-        let _ = writeln!(text, "… and {hidden} more rows; each run's summary.csv has its own.");
+        let _ = writeln!(text, "… and {} more; each run's summary.csv has its own.", counted(hidden, "row"));
     }
     let _ = writeln!(text, "Times in ms; PPL over all scored tokens; UE, uplink, edge: share of time busy.");
     text + &theory

@@ -35,7 +35,7 @@ pub struct QualityTable {
 }
 
 /// Columns that say what a table was made with: the same in every row.
-const MADE_WITH: [&str; 12] = [
+const MADE_WITH: [&str; 14] = [
     "reception",
     "loss_unit",
     "tx_normalisation",
@@ -48,6 +48,8 @@ const MADE_WITH: [&str; 12] = [
     "airtime_s",
     "model",
     "concealment",
+    "encoding",
+    "window",
 ];
 
 /// A table that can't be used.

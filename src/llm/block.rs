@@ -119,8 +119,10 @@ impl Block {
         self.key.forward(arch, normed, key, wide);
         self.value.forward(arch, normed, value, wide);
         if let Some((query_norm, key_norm)) = &self.head_norms {
-            query_norm.apply(arch, query);
-            key_norm.apply(arch, key);
+            for (norm, rows) in [(query_norm, &mut *query), (key_norm, &mut *key)] {
+                norm.forward(arch, rows, normed);
+                std::mem::swap(rows, normed);
+            }
         }
         // The scores' 1/√head_dim is taken with the queries.
         let scale = 1.0 / (head_dim as f32).sqrt();

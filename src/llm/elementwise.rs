@@ -50,29 +50,23 @@ pub(super) struct Norm {
 impl Norm {
     /// Norms of `x`, \[S × d\], in `out`, d being the number of weights.
     pub(super) fn forward(&self, arch: Arch, x: &[f32], out: &mut Vec<f32>) {
-        out.clear();
-        out.extend_from_slice(x);
-        self.apply(arch, out);
-    }
-
-    /// Norms in place.
-    pub(super) fn apply(&self, arch: Arch, x: &mut [f32]) {
+        out.resize(x.len(), 0.0);
         let Self { weight, eps, .. } = self;
         match self.kind {
-            NormKind::Rms => arch.dispatch(RmsNorm { x, weight, eps: *eps }),
-            NormKind::Layer => arch.dispatch(LayerNorm { x, weight, eps: *eps }),
+            NormKind::Rms => arch.dispatch(RmsNorm { x, weight, eps: *eps, out }),
+            NormKind::Layer => arch.dispatch(LayerNorm { x, weight, eps: *eps, out }),
         }
     }
 }
 
 vectorised! {
     /// Root-mean-square norm of each row: `x_i · w_i / √(mean(x²) + ε)` (Zhang & Sennrich, NeurIPS 2019).
-    RmsNorm<'a> { x: &'a mut [f32], weight: &'a [f32], eps: f32 } {
+    RmsNorm<'a> { x: &'a [f32], weight: &'a [f32], eps: f32, out: &'a mut [f32] } {
         let width = weight.len();
-        for row in x.chunks_exact_mut(width) {
+        for (row, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
             let scale = 1.0 / (sum_of_squares(row, 0.0) / width as f32 + eps).sqrt();
             for i in 0..width {
-                row[i] = row[i] * scale * weight[i];
+                out[i] = row[i] * scale * weight[i];
             }
         }
     }
@@ -81,13 +75,13 @@ vectorised! {
 vectorised! {
     /// Layer norm of each row, without bias: `(x_i - mean) · w_i / √(variance + ε)`
     /// (Ba et al., arXiv 1607.06450).
-    LayerNorm<'a> { x: &'a mut [f32], weight: &'a [f32], eps: f32 } {
+    LayerNorm<'a> { x: &'a [f32], weight: &'a [f32], eps: f32, out: &'a mut [f32] } {
         let width = weight.len();
-        for row in x.chunks_exact_mut(width) {
+        for (row, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
             let mean = sum(row) / width as f32;
             let scale = 1.0 / (sum_of_squares(row, mean) / width as f32 + eps).sqrt();
             for i in 0..width {
-                row[i] = (row[i] - mean) * scale * weight[i];
+                out[i] = (row[i] - mean) * scale * weight[i];
             }
         }
     }
@@ -126,40 +120,43 @@ vectorised! {
     }
 }
 
-/// Softmax over the `visible` ones of a row of scores; the others become zero.
+/// Softmax over the `visible` ones of a row of scores; the others become zero. Rows are whole
+/// chunks of [`LANES`]: those that stand in a chunk without being visible are masked there, since
+/// a few stored one by one would keep the vectors that read them waiting.
 #[inline(always)]
 pub(super) fn softmax(row: &mut [f32], visible: Range<usize>) {
-    row[..visible.start].fill(0.0);
-    row[visible.end..].fill(0.0);
-    let (chunks, rest) = row[visible].as_chunks_mut::<LANES>();
-    // The last few as a chunk of their own, so that nothing is done one by one.
-    let mut last = [f32::NEG_INFINITY; LANES];
-    last[..rest.len()].copy_from_slice(rest);
-    let mut lanes = last;
-    for chunk in &*chunks {
-        larger(&mut lanes, chunk);
+    let (chunks, _) = row.as_chunks_mut::<LANES>();
+    let (first, end) = (visible.start / LANES, visible.end.div_ceil(LANES));
+    chunks[..first].as_flattened_mut().fill(0.0);
+    chunks[end..].as_flattened_mut().fill(0.0);
+    let chunks = &mut chunks[first..end];
+    // One condition without a branch, so that it becomes a mask.
+    let from = (visible.start - first * LANES) as u32;
+    let until = (visible.end - first * LANES) as u32;
+    let is_seen = |chunk: usize, i: usize| {
+        let position = (chunk * LANES + i) as u32;
+        (position >= from) & (position < until)
+    };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for (index, chunk) in chunks.iter().enumerate() {
+        for i in 0..LANES {
+            // Added, not chosen: a choice would become a branch around the load of each.
+            let x = chunk[i] + if is_seen(index, i) { 0.0 } else { f32::NEG_INFINITY };
+            lanes[i] = if x > lanes[i] { x } else { lanes[i] };
+        }
     }
     let max = fold(lanes, |a, b| if b > a { b } else { a });
     let mut total = [0.0; LANES];
-    for chunk in &mut *chunks {
+    for (index, chunk) in chunks.iter_mut().enumerate() {
         for i in 0..LANES {
-            chunk[i] = exp_f32(chunk[i] - max);
+            let weight = exp_f32(chunk[i] - max);
+            chunk[i] = if is_seen(index, i) { weight } else { 0.0 };
             total[i] += chunk[i];
         }
-    }
-    for x in &mut last {
-        *x = exp_f32(*x - max);
-    }
-    last[rest.len()..].fill(0.0);
-    for i in 0..LANES {
-        total[i] += last[i];
     }
     let scale = 1.0 / fold(total, |a, b| a + b);
     for x in chunks.as_flattened_mut() {
         *x *= scale;
-    }
-    for (i, out) in rest.iter_mut().enumerate() {
-        *out = last[i] * scale;
     }
 }
 
@@ -171,17 +168,17 @@ fn larger(lanes: &mut [f32; LANES], x: &[f32; LANES]) {
     }
 }
 
-/// All lanes into one, by halves.
+/// All lanes into one, by halves; each in an array of its own, or they would pass through memory.
 #[inline(always)]
-fn fold(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] = join(lanes[i], lanes[i + width]);
-        }
-        width /= 2;
+fn fold(lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let (mut eight, mut four) = ([0.0; 8], [0.0; 4]);
+    for i in 0..8 {
+        eight[i] = join(lanes[i], lanes[i + 8]);
     }
-    lanes[0]
+    for i in 0..4 {
+        four[i] = join(eight[i], eight[i + 4]);
+    }
+    join(join(four[0], four[2]), join(four[1], four[3]))
 }
 
 /// The largest number.
@@ -260,10 +257,14 @@ mod tests {
 
     #[test]
     fn softmax_sees_what_is_visible_only() {
-        let mut row = [99.0, 0.0, 3.0_f32.ln(), 99.0];
-        softmax(&mut row, 1..3);
-        assert!(row[0] == 0.0 && (row[1] - 0.25).abs() < 1e-6 && (row[2] - 0.75).abs() < 1e-6 && row[3] == 0.0);
-        let mut long: Vec<f32> = (0..40).map(|i| if i == 33 { 50.0 } else { 0.0 }).collect();
+        for (start, first) in [(1, 1), (20, 20), (15, 15), (46, 46)] {
+            let mut row = [99.0; 4 * LANES];
+            (row[first], row[first + 1]) = (0.0, 3.0_f32.ln());
+            softmax(&mut row, start..start + 2);
+            assert!((row[first] - 0.25).abs() < 1e-6 && (row[first + 1] - 0.75).abs() < 1e-6, "{row:?}");
+            assert_eq!(row.iter().filter(|&&x| x == 0.0).count(), 4 * LANES - 2);
+        }
+        let mut long: Vec<f32> = (0..48).map(|i| if i == 33 { 50.0 } else { 0.0 }).collect();
         softmax(&mut long, 0..40);
         assert!((long[33] - 1.0).abs() < 1e-6, "the maximum may stand anywhere");
     }

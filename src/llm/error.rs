@@ -20,6 +20,14 @@ pub enum LoadError {
         /// What a model directory must hold.
         needed: &'static str,
     },
+    /// The model has no tokenizer. As a [`super::Decoder`] it runs all the same.
+    #[error("{place}: there is no tokenizer ({missing} is missing)")]
+    NoTokenizer {
+        /// The model's directory or file.
+        place: String,
+        /// What would be its tokenizer.
+        missing: String,
+    },
     /// The checkpoint is in a form that isn't read.
     #[error("{file}: {form} is not supported; supported: {supported}")]
     Form {

@@ -94,8 +94,11 @@ impl<'a> GgufFile<'a> {
 
     /// The tokenizer in the file; `content_hash` is the file's.
     pub(super) fn tokenizer(&self, content_hash: &str) -> Result<Tokenizer, LoadError> {
-        let built = gguf_tokenizer::build(&self.metadata, self.config.vocab)
-            .map_err(|problem| GgufError { file: self.place.clone(), problem })?;
+        let place = self.place.clone();
+        let built = gguf_tokenizer::build(&self.metadata, self.config.vocab).map_err(|problem| match problem {
+            GgufProblem::Missing(key) => LoadError::NoTokenizer { place, missing: format!("metadata key `{key}`") },
+            problem => GgufError { file: place, problem }.into(),
+        })?;
         Ok(Tokenizer::from_parts(self.place.clone(), built, content_hash.to_owned()))
     }
 }

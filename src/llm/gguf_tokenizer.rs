@@ -23,6 +23,9 @@ use super::gguf_reader::{Texts, Value};
 
 /// Longest piece that merges are derived for; each of its cuts is looked up.
 const LONGEST_PIECE: usize = 1024;
+/// Most memory of the ways to put tokens together, in that of the tokens. LLaMA-2's, English and
+/// code, are below 4.
+const MERGES_PER_TOKENS: usize = 64;
 
 /// A token's kind in `tokenizer.ggml.token_type`.
 mod kind {
@@ -89,6 +92,9 @@ impl Tokens<'_> {
 fn ids(texts: &Texts) -> Result<BTreeMap<&str, u32>, GgufProblem> {
     let mut ids = BTreeMap::new();
     for (text, id) in texts.iter().zip(0..) {
+        if text.is_empty() {
+            return Err(GgufProblem::Tokenizer(format!("token {id} is empty")));
+        }
         if let Some(before) = ids.insert(text, id) {
             return Err(GgufProblem::Tokenizer(format!("tokens {before} and {id} are both {text:?}")));
         }
@@ -163,6 +169,10 @@ fn merges_by_score(tokens: &Tokens, scores: &[f32]) -> Result<Merges, GgufProble
         let id = *tokens.ids.get(text)?;
         tokens.kinds.get(id as usize).is_some_and(|&kind| kind == kind::NORMAL).then_some(id)
     };
+    // A hostile list of pieces has a number of cuts that is the square of its size.
+    let size = |texts: usize, count: usize| texts + count * size_of::<(String, String)>();
+    let limit = MERGES_PER_TOKENS * size(tokens.texts.iter().map(str::len).sum(), tokens.texts.len());
+    let mut taken = 0;
     let mut merges = Vec::new();
     for ((text, &score), &kind) in tokens.texts.iter().zip(scores).zip(&tokens.kinds) {
         if kind != kind::NORMAL {
@@ -179,6 +189,11 @@ fn merges_by_score(tokens: &Tokens, scores: &[f32]) -> Result<Merges, GgufProble
             if let (Some(left_id), Some(right_id)) = (normal(left), normal(right)) {
                 cuts.push((left_id, right_id, left_characters, left, right));
             }
+        }
+        taken += size(cuts.len() * text.len(), cuts.len());
+        if taken > limit {
+            let problem = "its tokens can be put together from one another in too many ways".to_owned();
+            return Err(GgufProblem::Tokenizer(problem));
         }
         cuts.sort_by_key(|&(left_id, right_id, ..)| (left_id, right_id));
         merges

@@ -218,6 +218,10 @@ impl Inspection {
         let checkpoint = match &mut self.origin {
             Origin::Files { checkpoint, .. } | Origin::Gguf(GgufFile { checkpoint, .. }) => checkpoint,
         };
+        if tensor.values() == 0 {
+            // Any number of rows of width 0 takes no bytes.
+            return Ok(None);
+        }
         let mut sums = Sums::default();
         match *tensor.shape.as_slice() {
             [len] => sums.add(&checkpoint.vector(&tensor.name, len)?),

@@ -53,6 +53,12 @@ impl KvLayer {
         Self { positions: 0, head_dim, keys: vec![Vec::new(); kv_heads], values: vec![Vec::new(); panels] }
     }
 
+    /// Forgets all positions; the memory is kept.
+    pub(super) fn clear(&mut self) {
+        self.positions = 0;
+        self.keys.iter_mut().chain(&mut self.values).for_each(Vec::clear);
+    }
+
     /// Positions so far.
     pub(super) fn len(&self) -> usize {
         self.positions
@@ -82,12 +88,10 @@ impl KvLayer {
         for (index, panel) in self.values.iter_mut().enumerate() {
             let from = index / parts * self.head_dim + index % parts * PANEL;
             let count = PANEL.min(self.head_dim - index % parts * PANEL);
-            panel.reserve(self.positions - first);
-            for row in values.chunks_exact(width) {
-                let mut columns = [0.0; PANEL];
-                columns[..count].copy_from_slice(&row[from..from + count]);
-                panel.push(columns);
-            }
+            panel.extend(values.chunks_exact(width).map(|row| match row[from..from + count].as_array() {
+                Some(columns) => *columns,
+                None => std::array::from_fn(|i| if i < count { row[from + i] } else { 0.0 }),
+            }));
         }
     }
 

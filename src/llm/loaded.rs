@@ -160,9 +160,12 @@ pub(super) fn open_checkpoint(path: &Path) -> Result<(DecoderConfig, Checkpoint<
 /// The tokenizer of a model's directory, and the BOS token that it stands for.
 ///
 /// # Errors
-/// [`LoadError`] if it cannot be read, is damaged, or isn't of this model.
+/// [`LoadError`] if there is none, it cannot be read, is damaged, or isn't of this model.
 pub(super) fn tokenizer_of(dir: &Path, config: &DecoderConfig) -> Result<(Tokenizer, Bos), LoadError> {
     let [file, settings_file] = ["tokenizer.json", "tokenizer_config.json"].map(|name| dir.join(name));
+    if !file.exists() {
+        return Err(LoadError::NoTokenizer { place: dir.display().to_string(), missing: "tokenizer.json".to_owned() });
+    }
     let bytes = directory::read(&file, TOKENIZER_BYTES)?;
     let settings = if settings_file.exists() {
         let text = directory::read(&settings_file, CONFIG_BYTES)?;

@@ -127,8 +127,9 @@ impl Decoder {
         let blocks = self.blocks_of(&layers)?;
         let angles = self.rotary.angles(0, hidden.rows());
         let mut scratch = Scratch::default();
+        let mut kv = KvLayer::new(&self.config);
         for block in blocks {
-            let mut kv = KvLayer::new(&self.config);
+            kv.clear();
             block.forward(self.arch, hidden.values_mut(), &mut kv, (&self.rotary, &angles), &mut scratch);
         }
         Ok(hidden)

@@ -9,6 +9,9 @@ use super::elementwise::vectorised;
 /// beyond are computed when they come.
 const KEPT: usize = 1 << 20;
 
+/// Pairs turned at once.
+const LANES: usize = 16;
+
 /// Cosines and sines of `position · f_i`, i < head_dim/2.
 #[derive(Debug)]
 pub(super) struct Rotary {
@@ -53,6 +56,12 @@ impl Rotary {
     }
 }
 
+/// A pair turned by its angle and scaled.
+#[inline(always)]
+fn turned(a: f32, b: f32, cos: f32, sin: f32, scale: f32) -> (f32, f32) {
+    ((a * cos - b * sin) * scale, (b * cos + a * sin) * scale)
+}
+
 vectorised! {
     /// Turns elements i and i + head_dim/2 of each head together.
     TurnHalves<'a> { rows: &'a mut [f32], width: usize, half: usize, angles: &'a Angles, scale: f32 } {
@@ -60,9 +69,16 @@ vectorised! {
         for (row, (cos, sin)) in rows.chunks_exact_mut(width).zip(angles) {
             for head in row.chunks_exact_mut(2 * half) {
                 let (a, b) = head.split_at_mut(half);
-                let (a, b, cos, sin) = (&mut a[..half], &mut b[..half], &cos[..half], &sin[..half]);
-                for i in 0..half {
-                    (a[i], b[i]) = ((a[i] * cos[i] - b[i] * sin[i]) * scale, (b[i] * cos[i] + a[i] * sin[i]) * scale);
+                let (a, b) = (a.as_chunks_mut::<LANES>(), b.as_chunks_mut::<LANES>());
+                let (cos, sin) = (cos.as_chunks::<LANES>(), sin.as_chunks::<LANES>());
+                for chunk in 0..half / LANES {
+                    let (a, b, cos, sin) = (&mut a.0[chunk], &mut b.0[chunk], &cos.0[chunk], &sin.0[chunk]);
+                    for i in 0..LANES {
+                        (a[i], b[i]) = turned(a[i], b[i], cos[i], sin[i], scale);
+                    }
+                }
+                for i in 0..half % LANES {
+                    (a.1[i], b.1[i]) = turned(a.1[i], b.1[i], cos.1[i], sin.1[i], scale);
                 }
             }
         }
@@ -76,7 +92,7 @@ vectorised! {
         for (row, (cos, sin)) in rows.chunks_exact_mut(width).zip(angles) {
             for head in row.chunks_exact_mut(2 * half) {
                 for ([a, b], (cos, sin)) in head.as_chunks_mut().0.iter_mut().zip(cos.iter().zip(sin)) {
-                    (*a, *b) = ((*a * cos - *b * sin) * scale, (*b * cos + *a * sin) * scale);
+                    (*a, *b) = turned(*a, *b, *cos, *sin, scale);
                 }
             }
         }

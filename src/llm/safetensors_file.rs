@@ -125,7 +125,7 @@ impl Tensors {
         source.read_at(8, header_bytes, &mut bytes).map_err(unreadable)?;
         let header: Result<Unique<Info>, _> = serde_json::from_slice(&bytes);
         let header = header.map_err(|e| malformed(format!("its header is damaged: {e}")))?.0;
-        check_places(&header, behind_length - header_bytes).map_err(malformed)?;
+        check_places(&header, 8 + header_bytes, len).map_err(malformed)?;
 
         let file = self.files.len();
         for (name, info) in header {
@@ -153,26 +153,30 @@ impl Tensors {
     }
 }
 
-/// Tensors must fill the `data_bytes` behind the header without gap or overlap.
-fn check_places(header: &BTreeMap<String, Info>, data_bytes: u64) -> Result<(), String> {
-    let mut places: Vec<(u64, u64, &str)> =
-        header.iter().map(|(name, info)| (info.data_offsets.0, info.data_offsets.1, name.as_str())).collect();
+/// Tensors must fill the file from `start`, behind the header, to its end `len` without
+/// gap or overlap. Offsets in messages count from the start of the file, as `len` does.
+fn check_places(header: &BTreeMap<String, Info>, start: u64, len: u64) -> Result<(), String> {
+    let in_file = |offset: u64| start.saturating_add(offset);
+    let mut places: Vec<(u64, u64, &str)> = header
+        .iter()
+        .map(|(name, info)| (in_file(info.data_offsets.0), in_file(info.data_offsets.1), name.as_str()))
+        .collect();
     places.sort_unstable();
-    let (mut filled, mut last) = (0, "");
+    let (mut filled, mut last) = (start, "");
     for (begin, end, name) in places {
-        if end < begin || end > data_bytes {
-            return Err(format!("tensor `{name}` lies at bytes {begin}..{end} of {data_bytes}"));
+        if end < begin || end > len {
+            return Err(format!("tensor `{name}` lies at bytes {begin}..{end} of the file"));
         }
         if begin < filled {
             return Err(format!("tensors `{last}` and `{name}` overlap"));
         }
         if begin > filled {
-            return Err(format!("bytes {filled}..{begin} in front of tensor `{name}` belong to none"));
+            return Err(format!("bytes {filled}..{begin} of the file, in front of tensor `{name}`, belong to none"));
         }
         (filled, last) = (end, name);
     }
-    if filled < data_bytes {
-        return Err(format!("bytes {filled}..{data_bytes} behind the last tensor belong to none"));
+    if filled < len {
+        return Err(format!("bytes {filled}..{len} of the file, behind the last tensor, belong to none"));
     }
     Ok(())
 }

@@ -196,7 +196,7 @@ record! {
         output_tokens: u32,
         /// Standard deviation σ of the noise per element, eq. (3). Empty if digital.
         noise_std: Option<f64>,
-        /// Scale σ_h of the Rayleigh gain; E h² = 2σ_h².
+        /// Scale σ_h of the gain: E h² = 2σ_h²; without fading h = √2·σ_h throughout.
         rayleigh_scale: Option<f64>,
         /// Probability that a packet (an element, if `element-iid`) is lost, eq. (4).
         loss_probability: Option<f64>,

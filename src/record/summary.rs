@@ -68,9 +68,10 @@ impl Summary {
         self.window = at.saturating_sub(self.warmup);
     }
 
-    /// Says how long the run really was, after the warm-up: an interrupted one.
+    /// Says how long the run really was, after the warm-up: an interrupted one. The time in which
+    /// nothing arrives any more doesn't count.
     pub fn set_window(&mut self, window: SimTime) {
-        self.window = window;
+        self.window = self.window.min(window);
     }
 
     /// Number of groups.

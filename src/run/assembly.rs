@@ -21,6 +21,7 @@ use crate::network::world::World;
 use crate::radio::{LinkMode, UplinkSpec, transmit_power_w};
 use crate::run::checks::check_inputs;
 use crate::run::inputs::{Inputs, Library};
+use crate::run::wording::counted;
 use crate::scenario::air::{ChannelTable, DeliveryName, SharingKind};
 use crate::scenario::nodes::{DisciplineName, ServiceLawName, UeTable, WorkloadKind, WorkloadTable};
 use crate::scenario::schema::{
@@ -248,7 +249,7 @@ fn split(scenario: &Scenario, layers: u32, problems: &mut Vec<Problem>) -> Split
     };
     if max > layers {
         problems.push(
-            Problem::error("split.max", format!("split.max is above the model's {layers} layers"))
+            Problem::error("split.max", format!("split.max is above the model's {}", counted(layers, "layer")))
                 .with_value(max)
                 .with_allowed(format!("{} to {layers}, or \"all\"", table.min)),
         );

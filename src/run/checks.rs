@@ -9,8 +9,9 @@ use crate::network::ports::ServiceMode;
 use crate::network::spec::{NetworkSpec, OutageSpec, RowDelivery};
 use crate::network::workload::{Arrivals, PromptTokens, Workload};
 use crate::run::inputs::Inputs;
+use crate::run::wording::counted;
 use crate::scenario::Problem;
-use crate::scenario::schema::{ControllerKind, QualitySourceName, RewardKind, Scenario};
+use crate::scenario::schema::{ControllerKind, QualitySourceName, RewardKind, Scenario, WindowKind};
 use crate::units::SimTime;
 
 /// Packets of one request; more would take gigabytes.
@@ -26,8 +27,8 @@ pub fn check_inputs(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec,
             let late = trace.iter().filter(|row| row.at >= network.duration).count();
             if late > 0 {
                 let path = format!("ue[{index}].workload.path");
-                let message =
-                    format!("{late} of {} rows of the trace arrive after duration_s and are left out", trace.len());
+                let (late, all) = (counted(late, "row"), trace.len());
+                let message = format!("left out of the trace, for arriving after duration_s: {late} of {all}");
                 problems.push(Problem::warning(path, message).with_hint("raise duration_s to simulate them"));
             }
         }
@@ -58,7 +59,9 @@ fn check_windows(path: &str, workload: &Workload, inputs: &Inputs, problems: &mu
     let (Some(corpus), config) = (&inputs.corpus, inputs.model.decoder.config()) else { return };
     let positions = config.max_positions as u64;
     let asked = lengths(workload);
-    if config.bos_token.is_none() && asked.contains(&(1, 1)) {
+    // The longest sentence, if sentences bring their own lengths.
+    let sentence = corpus.longest_window(0) as u64;
+    if config.bos_token.is_none() && sentence == 0 && asked.contains(&(1, 1)) {
         problems.push(
             Problem::error(
                 format!("{path}.prompt_tokens"),
@@ -68,8 +71,6 @@ fn check_windows(path: &str, workload: &Workload, inputs: &Inputs, problems: &mu
         );
         return;
     }
-    // The longest sentence, if sentences bring their own lengths.
-    let sentence = corpus.longest_window(0) as u64;
     let rows = |&(prompt, output): &(u32, u32)| {
         let prompt = if sentence > 0 { sentence } else { u64::from(prompt) };
         prompt + u64::from(output.saturating_sub(1))
@@ -82,7 +83,10 @@ fn check_windows(path: &str, workload: &Workload, inputs: &Inputs, problems: &mu
                 .with_value(prompt)
                 .with_allowed(format!("1 to {positions}"))
         } else {
-            let message = format!("prompts of {prompt} tokens and their sessions are longer than the model's context");
+            let message = format!(
+                "prompts of {} and their sessions are longer than the model's context",
+                counted(prompt, "token")
+            );
             Problem::error(format!("{path}.output_tokens"), message)
                 .with_value(output)
                 .with_allowed(format!("1 to {}", positions - prompt + 1))
@@ -224,13 +228,21 @@ fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, prob
     }
     let whole = |column| table.made_with(column).and_then(|value: &str| value.parse::<u32>().ok());
     let real = |column| table.made_with(column).and_then(|value: &str| value.parse::<f64>().ok());
-    let tokens = whole("prompt_tokens");
+    let window = word(scenario.model.window);
+    if let Some(profiled) = table.made_with("window").filter(|profiled| *profiled != window) {
+        problems.push(
+            Problem::error("model.window", format!("the quality table was profiled with window = \"{profiled}\""))
+                .with_value(format!("\"{window}\""))
+                .with_hint("profile these windows, or use the table's"),
+        );
+    }
+    let tokens = whole("prompt_tokens").filter(|_| scenario.model.window == WindowKind::Tokens);
     for (index, group) in network.groups.iter().enumerate() {
         let (least, most) = prompt_bounds(&group.workload);
         if let Some(profiled) = tokens.filter(|&tokens| (least, most) != (tokens, tokens)) {
             let found = if least == most { least.to_string() } else { format!("{least} to {most}") };
             let path = format!("ue[{index}].workload.prompt_tokens");
-            problems.push(differs(path, "prompts of", &format!("{profiled} tokens"), &found));
+            problems.push(differs(path, "prompts of", &counted(profiled, "token"), &found));
         }
         let payload = network.tensor_payload(group.channel, most);
         let channel = &network.channels[group.channel];
@@ -273,6 +285,7 @@ fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, prob
             ("tx_normalisation", word(channel.tx_normalisation)),
             ("fading", word(channel.fading)),
             ("concealment", word(channel.concealment)),
+            ("encoding", if channel.reception == Reception::Digital { word(spec.encoding) } else { String::new() }),
         ] {
             // Tables from before there was a choice were made with zeros.
             let before = (key == "concealment").then_some("zero");

@@ -186,7 +186,11 @@ fn keep<T>(
     let refuse = |message: String| {
         let problem = Problem::error(path, message);
         let missing = file != BUILTIN && !loaded.resolve(file).exists();
-        let hint = "a path counts from the working directory, or else from the scenario file's folder";
+        let hint = if strsim::osa_distance(&file.to_lowercase(), BUILTIN) <= 2 {
+            "did you mean \"builtin\"?"
+        } else {
+            "a path counts from the working directory, or else from the scenario file's folder"
+        };
         problems.push(if missing { problem.with_hint(hint) } else { problem });
     };
     result.map_err(refuse).ok()

@@ -4,7 +4,7 @@
 //! network, [`identity`] names the run by everything that its results depend on,
 //! [`results`] gives it a folder that never passes for finished before it is,
 //! [`runner`] runs one or many, [`profile`] measures the model's perplexity over
-//! channel conditions.
+//! channel conditions; [`wording`] puts numbers into sentences.
 
 pub mod assembly;
 mod checks;
@@ -16,3 +16,4 @@ pub mod results;
 pub mod runner;
 pub mod signals;
 pub mod theory;
+pub mod wording;

@@ -20,6 +20,7 @@ use serde::Deserialize;
 
 use crate::record::FileSeal;
 use crate::run::manifest::Manifest;
+use crate::run::wording::counted;
 use crate::units::SimTime;
 
 /// The file that makes a folder a finished run.
@@ -369,7 +370,7 @@ fn listed_files(path: &Path) -> Result<Vec<FileSeal>, ResultsError> {
         match fs::metadata(&file) {
             Ok(found) if found.is_file() && found.len() == seal.bytes => {}
             Ok(found) => {
-                let defect = format!("{} bytes, not {} as the manifest says", found.len(), seal.bytes);
+                let defect = format!("{}, not {} as the manifest says", counted(found.len(), "byte"), seal.bytes);
                 return Err(damaged(file, defect));
             }
             Err(error) => return Err(damaged(file, format!("listed in the manifest, but: {error}"))),

@@ -15,6 +15,7 @@ use crate::run::identity::RunIdentity;
 use crate::run::manifest::Manifest;
 use crate::run::results::{Opened, ResultFolder, ResultsError};
 use crate::run::signals::Interrupt;
+use crate::run::wording::counted;
 use crate::units::SimTime;
 
 /// One run to do.
@@ -82,7 +83,7 @@ pub enum RunError {
         partial: Option<PathBuf>,
     },
     /// The threads for the model can't be started.
-    #[error("starting {threads} threads: {reason}")]
+    #[error("starting {}: {reason}", counted(*threads, "thread"))]
     Threads {
         /// Threads asked for.
         threads: usize,

@@ -452,6 +452,24 @@ fn a_table_of_another_model_is_named_whatever_its_letters() {
     );
 }
 
+/// Another encoding sends the same rows with another error; sentences are other windows.
+#[test]
+fn a_table_of_another_encoding_or_of_sentences_is_refused() {
+    for (encoding, window, expected) in [
+        ("f16", "sentence", "the quality table was profiled with window = \"sentence\""),
+        ("bf16", "tokens", "the quality table was profiled with encoding = \"bf16\""),
+    ] {
+        let place = Place::with(
+            "name = \"a\"\nduration_s = 1.0\n[split]\nmax = 1\n[quality]\nsource = \"table\"\ntable = \"t.csv\"\n\
+             [channel]\nreception = \"digital\"\n[reward]\nkind = \"relative-gain\"\n",
+        );
+        let row = format!("0,digital,{encoding},{window}\n");
+        let header = "split,loss_probability,relative_ppl_gain,reception,encoding,window";
+        place.write("t.csv", format!("{header}\n1,0,{row}1,0.5,{row}"));
+        refused(&place, &[], &[expected, "1 error"]);
+    }
+}
+
 #[test]
 fn packets_without_number_are_refused_with_and_without_fading() {
     for fading in ["rayleigh", "none"] {

@@ -212,24 +212,32 @@ fn load(bytes: &[u8]) -> Result<Decoder, LoadError> {
 #[test]
 fn headers_that_lie_are_refused() {
     for (header, data, expected) in [
-        (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 7, "tensor `a` lies at bytes 0..8 of 7"),
+        (
+            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+            7,
+            "(69 bytes): tensor `a` lies at bytes 62..70 of the file",
+        ),
         (
             r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
             9,
-            "bytes 8..9 behind the last tensor belong to none",
+            "bytes 70..71 of the file, behind the last tensor, belong to none",
         ),
-        (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, 8, "tensor `a` lies at bytes 8..0 of 8"),
+        (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, 8, "tensor `a` lies at bytes 70..62 of the file"),
         (
             r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#,
             12,
-            "bytes 0..4 in front of tensor `a` belong to none",
+            "bytes 63..67 of the file, in front of tensor `a`, belong to none",
         ),
         (
             r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
             8,
             "tensors `a` and `b` overlap",
         ),
-        (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,18446744073709551615]}}"#, 8, "of 8"),
+        (
+            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,18446744073709551615]}}"#,
+            8,
+            "..18446744073709551615 of the file",
+        ),
         (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,18446744073709551616]}}"#, 8, "header is damaged"),
         (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[-8,0]}}"#, 8, "header is damaged"),
         (

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use splitwave::llm::LoadedModel;
+use splitwave::llm::{Decoder, LoadedModel};
 
 use crate::cli_support::{Done, Place, csv_rows, project};
 
@@ -64,6 +64,10 @@ fn models_that_are_none_are_refused() {
         done.says(2, &["error: ", "nowhere", "hint: a model is \"builtin\", a directory"]);
         assert_eq!(done.out, "");
     }
+    let slip = "hint: did you mean \"builtin\"? a model is \"builtin\", a directory";
+    place.splitwave(&["model", "info", "builtn"]).says(2, &[slip]);
+    let scenario = place.write("s.toml", "name = \"a\"\n[model]\nsource = \"buitlin\"\n").display().to_string();
+    place.splitwave(&["validate", &scenario]).says(2, &["buitlin/config.json", "did you mean \"builtin\"?"]);
     place.splitwave(&["model", "info", "x.txt"]).says(2, &["error: ", "x.txt", "hint: "]);
     place.splitwave(&["model", "generate", "--split", "4", "--prompt", "a", "--model", "x"]).says(2, &["error: x"]);
 }
@@ -98,7 +102,7 @@ fn check_names_the_tensor_that_is_wrong() {
     bytes[header + place_of + 20..][..2].copy_from_slice(&[0x00, 0x7e]);
     fs::write(&path, &bytes).unwrap();
     let done = place.splitwave(&["model", "check", "nan"]);
-    done.says(1, &["error: ", "nan/model.safetensors", name, "NaN at element 10", "hint: fetch the files"]);
+    done.says(2, &["error: ", "nan/model.safetensors", name, "NaN at element 10", "hint: fetch the files"]);
     let line = done.out.lines().find(|line| line.starts_with(name)).unwrap();
     assert!(line.contains("BAD: "), "{line}");
     assert_eq!(done.out.lines().filter(|line| line.starts_with("model.")).count(), 146);
@@ -114,7 +118,86 @@ fn check_names_the_tensor_that_is_wrong() {
     assert_ne!(config, deeper);
     place.write("deep/config.json", deeper);
     let done = place.splitwave(&["model", "check", "deep", "-q"]);
-    done.says(1, &["error: ", "tensor `model.layers.16.", "is missing", "hint: "]);
+    done.says(2, &["error: ", "tensor `model.layers.16.", "is missing", "hint: fetch the files"]);
+    assert_eq!(done.out, "", "nothing is said to be finite");
+
+    // Any number of rows without columns takes no bytes, and no time.
+    copy(&place, "empty");
+    let path = place.path("empty/model.safetensors");
+    let whole = fs::read(&path).unwrap();
+    let mut tensors: serde_json::Value = serde_json::from_slice(&whole[8..header]).unwrap();
+    tensors["huge"] = serde_json::json!({ "dtype": "F16", "shape": [1_u64 << 61, 0], "data_offsets": [0, 0] });
+    let tensors = tensors.to_string().into_bytes();
+    let length = (tensors.len() as u64).to_le_bytes();
+    fs::write(&path, [&length[..], &tensors, &whole[header..]].concat()).unwrap();
+    place.splitwave(&["model", "check", "empty"]).says(2, &["empty/model.safetensors", "`huge`"]);
+
+    // A type that isn't read.
+    copy(&place, "foreign");
+    let text = String::from_utf8(bytes[8..header].to_vec()).unwrap();
+    let at = text.find(name).unwrap();
+    bytes.splice(8 + at..header, text[at..].replacen("\"F16\"", "\"I16\"", 1).bytes());
+    fs::write(place.path("foreign/model.safetensors"), &bytes).unwrap();
+    let done = place.splitwave(&["model", "check", "foreign", "-q"]);
+    done.says(
+        2,
+        &[name, "is stored as I16; supported: F32, F16, BF16", "hint: save the model in one of the supported"],
+    );
+    assert_eq!(done.out, "", "nothing is said to be finite");
+
+    // Token ids come first.
+    for (tokens, said) in [
+        ("5,2048", "error: token 2048 at position 1 is beyond the vocabulary of 2048"),
+        ("-1", "invalid value '-1' for '--tokens <IDS>': allowed: token ids, whole numbers from 0"),
+    ] {
+        let done = place.splitwave(&["model", "check", "builtin", "--tokens", tokens]);
+        done.says(2, &[said]);
+        assert_eq!(done.out, "");
+    }
+    let one = place.splitwave(&["model", "check", "builtin", "-q", "--tokens", "5"]);
+    assert!(ok(&one).contains("\non 1 token: every split from 1 to 16 "), "{}", one.out);
+}
+
+#[test]
+fn files_that_are_not_whole_are_wrong_input() {
+    let place = Place::new();
+    let compare = "fetch or copy it again\nhint: download it again, and compare its size and checksum";
+    copy(&place, "short");
+    let path = place.path("short/model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..3_000_000]).unwrap();
+    let gguf = fs::read(project().join("tests/reference/gguf/spm.gguf")).unwrap();
+    place.write("short.gguf", &gguf[..3000]);
+    for command in ["info", "check"] {
+        let done = place.splitwave(&["model", command, "short"]);
+        // Both count from the start of the file.
+        done.says(
+            2,
+            &[
+                "is not a complete safetensors file (3000000 bytes): tensor `model.layers.14.mlp.up_proj.weight` \
+            lies at bytes 2935256..3025368 of the file; ",
+                compare,
+            ],
+        );
+        assert_eq!(done.out, "");
+        place.splitwave(&["model", command, "short.gguf"]).says(2, &["its 3000 bytes end inside ", compare]);
+    }
+    for (name, text, hint) in [
+        ("a", "\"model_type\": \"gpt2\"", "hint: choose a model with a supported value"),
+        ("b", "\"hidden_act\": \"gelu\"", "hint: choose a model with a supported value"),
+        ("c", "\"rope_scaling\": {\"rope_type\": \"yarn\"}", "hint: choose a model with a supported value"),
+        ("d", "\"vocab_size\": 0", "hint: take the config.json that was published with the weights"),
+    ] {
+        copy(&place, name);
+        let path = place.path(name).join("config.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let changed: serde_json::Value = serde_json::from_str(&format!("{{{text}}}")).unwrap();
+        for (key, value) in changed.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        fs::write(path, config.to_string()).unwrap();
+        place.splitwave(&["model", "info", name]).says(2, &["error: ", hint]);
+    }
 }
 
 #[test]
@@ -135,13 +218,51 @@ fn a_model_without_tokenizer_runs_on_token_ids() {
         ok(&place.splitwave(&["model", "logits", &path, "--tokens", "1,2,3", "-o", "l.csv"]));
         let text = place.splitwave(&["model", "logits", &path, "--text", "a", "-o", "-"]);
         assert_eq!(text.code, Some(if has_tokenizer { 0 } else { 2 }), "{text:?}");
+
+        let generate = ["model", "generate", "--model", &path, "--split", "1", "--max-tokens", "3"];
+        let ids = place.splitwave(&[&generate[..], &["--tokens", "1,2,3"]].concat());
+        let said = format!("{path}: there is no tokenizer (");
+        assert_eq!(ids.err.starts_with(&said), !has_tokenizer, "{}", ids.err);
+        if !has_tokenizer {
+            // The prompt's, and three more; a perfect channel changes none.
+            let [clean, lossy, _] = texts(&ids);
+            assert_eq!(clean.split(' ').map(|id| id.parse::<u32>().unwrap()).take(3).collect::<Vec<_>>(), [1, 2, 3]);
+            assert_eq!((clean.split(' ').count(), &clean), (6, &lossy));
+            assert!(ids.err.ends_with(" is missing): token ids instead of text\n"), "{}", ids.err);
+            let text = place.splitwave(&[&generate[..], &["--prompt", "a"]].concat());
+            text.says(2, &[&said, " is missing)\nhint: give token ids with --tokens"]);
+        }
     }
+    // The greedy ids are the decoder's.
+    let path = project().join("tests/reference/families/llama");
+    let decoder = Decoder::open(&path).unwrap();
+    let mut window = vec![1, 2, 3];
+    while window.len() < 65 {
+        let states = decoder.run(decoder.embed(&window).unwrap(), 0..decoder.layers()).unwrap();
+        let logits = decoder.logits(&states).unwrap();
+        let last = &logits[logits.len() - decoder.config().vocab..];
+        let best = (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b]).then(b.cmp(&a))).unwrap() as u32;
+        window.push(best);
+        if decoder.config().eos_tokens.contains(&best) {
+            break;
+        }
+    }
+    let path = path.display().to_string();
+    let long = ["model", "generate", "--model", &path, "--split", "1", "--tokens", "1,2,3", "--max-tokens", "100"];
+    let done = place.splitwave(&long);
+    let expected = window.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    assert_eq!(texts(&done)[0], expected + " [the model has no more positions]");
+    assert!(
+        done.err.ends_with("stopped before --max-tokens 100: the model has 64 positions for prompt and text\n"),
+        "{}",
+        done.err
+    );
     // A tokenizer of more tokens than the model has embeddings.
     copy(&place, "small");
     let config = fs::read_to_string(place.path("small/config.json")).unwrap();
     place.write("small/config.json", config.replace("\"vocab_size\": 2048", "\"vocab_size\": 2047"));
     let done = place.splitwave(&["model", "check", "small", "-q"]);
-    done.says(1, &["the tokenizer has 2048 tokens, but the model's vocabulary", "hint: fetch the files"]);
+    done.says(2, &["the tokenizer has 2048 tokens, but the model's vocabulary", "hint: fetch the files"]);
 }
 
 #[test]
@@ -223,8 +344,11 @@ fn logits_refuse_what_does_not_fit() {
         assert!(!place.path("l.csv").exists());
     };
     refused(&["--tokens", "1,2,2048"], &["token 2048 at position 2 is beyond the vocabulary of 2048", "hint: "]);
-    refused(&["--tokens", "1", "--split", "17"], &["--split 17: this model has layers 1 to 16", "hint: "]);
-    refused(&["--tokens", "1", "--split", "0"], &["--split 0: this model has layers 1 to 16"]);
+    for split in ["17", "0", "-1"] {
+        let said = format!("error: --split: {split} is no split of this model; allowed: 1 to 16\nhint: ");
+        refused(&["--tokens", "1", "--split", split], &[&said]);
+        place.splitwave(&["model", "generate", "--prompt", "a", "--split", split]).says(2, &[&said]);
+    }
     let most = LoadedModel::builtin().unwrap().decoder.config().max_positions;
     let long = vec!["1"; most + 1].join(",");
     refused(
@@ -234,7 +358,9 @@ fn logits_refuse_what_does_not_fit() {
     refused(&["--tokens", "1", "--hidden"], &["--split <p>"]);
     refused(&[], &["--tokens <IDS>"]);
     refused(&["--tokens", "1", "--text", "a"], &["cannot be used with"]);
-    refused(&["--tokens", "1,-2"], &["-2"]);
+    for tokens in ["1,-2", "-2", "-2,1"] {
+        refused(&["--tokens", tokens], &["invalid value '-2' for '--tokens <IDS>': allowed: token ids, whole numbers"]);
+    }
 
     let done = place.splitwave(&["model", "logits", "builtin", "--tokens", "1", "-o", "no/where.csv"]);
     done.says(1, &["error: no/where.csv: ", "hint: the folder must exist"]);
@@ -335,7 +461,8 @@ fn generate_refuses_what_plays_no_part_or_does_not_fit() {
         (&["--rayleigh-scale", "0"], &["Rayleigh scale 0 is not positive"]),
         (&["--packets-per-row", "0"], &["0 packets per row are not allowed; allowed: 1 to the 128"]),
         (&["--reception", "loud"], &["loud", "expected one of `raw`, `equalised`, `digital`"]),
-        (&["--temperature", "-1"], &["-1"]),
+        (&["--temperature", "-1"], &["invalid value '-1' for '--temperature <T>': allowed: 0 to 1000"]),
+        (&["--top-p", "-1"], &["allowed: above 0, up to 1"]),
         (&["--top-p", "0"], &["allowed: above 0, up to 1"]),
         (&["--decode-delivery", "um"], &["allowed: am, none"]),
     ] {
@@ -343,8 +470,13 @@ fn generate_refuses_what_plays_no_part_or_does_not_fit() {
         done.says(2, parts);
         assert_eq!(done.out, "", "{arguments:?}");
     }
-    let beyond = ["model", "generate", "--prompt", "a", "--split", "17"];
-    place.splitwave(&beyond).says(2, &["a split behind layer 17 is not possible; this model has layers 1 to 16"]);
+    // A text of no tokens, of a model without BOS.
+    copy(&place, "plain");
+    place.write("plain/tokenizer_config.json", "{\"add_bos_token\": false}");
+    let empty = ["model", "generate", "--model", "plain", "--prompt", "", "--split", "4"];
+    place
+        .splitwave(&empty)
+        .says(2, &["error: the prompt has no tokens, and this model has no BOS", "hint: give --prompt"]);
     let long = "river ".repeat(5000);
     let long = ["model", "generate", "--prompt", &long, "--split", "4"];
     place.splitwave(&long).says(2, &["tokens is not allowed; this model takes 1 to "]);

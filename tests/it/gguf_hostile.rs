@@ -278,6 +278,17 @@ fn tokenizers_that_make_no_sense_are_refused() {
         tiny.remove("tokenizer.ggml.token_type");
     });
     assert!(said.contains("neither 256 byte tokens nor an unknown token"), "{said}");
+    let said = refused(|tiny| tiny.set("tokenizer.ggml.tokens", ARRAY, list(&["a", "", "b"])));
+    assert!(said.contains("token 1 is empty"), "{said}");
+    // "a" to 300 times "a": 44,850 ways to put them together, 4.5 MB of text from 45 kB.
+    let run = "a".repeat(300);
+    let runs: Vec<&str> = (1..=300).map(|length| &run[..length]).collect();
+    let said = refused(|tiny| {
+        tiny.set("tokenizer.ggml.tokens", ARRAY, list(&runs));
+        tiny.set("tokenizer.ggml.scores", ARRAY, array(6, 300, &[0; 1200]));
+        tiny.remove("tokenizer.ggml.token_type");
+    });
+    assert!(said.contains("put together from one another in too many ways"), "{said}");
     // Without token types all are normal, as in old files: then bytes are no bytes.
     let said = refused(|tiny| tiny.remove("tokenizer.ggml.token_type"));
     assert!(said.contains("neither 256 byte tokens"), "{said}");

@@ -84,7 +84,7 @@ fn columns_stand_in_their_order() {
     let (header, rows) = csv_rows(&folder.path().join("records.csv"));
     let published = "model,split,noise_std,activation_snr_db,rayleigh_scale,loss_probability,loss_unit,reception,\
                      tx_normalisation,window,ppl_clean,ppl,draw,prompt_tokens,mean_gain,packets_sent,packets_lost,\
-                     rows_lost,nll_sum,tokens_scored,relative_ppl_gain,outage,fading,snr_target_db,model_hash";
+                     rows_lost,nll_sum,tokens_scored,relative_ppl_gain,outage,fading,snr_target_db,model_hash,encoding";
     assert_eq!(header.join(","), published);
     let first = &rows[0];
     assert_eq!((first["model"].as_str(), first["fading"].as_str()), ("builtin", "rayleigh"));
@@ -325,8 +325,25 @@ fn the_command_line_takes_lists_and_ranges() {
     place.splitwave(&command.split(' ').skip(1).collect::<Vec<_>>()).says(0, &[]);
     assert_eq!(bytes(&place.path("again"), "records.csv"), bytes(&place.path("random"), "records.csv"), "{command}");
 
+    // Records over a channel that doesn't vary.
+    let constant = "warning: the columns loss_probability and noise_std won't vary: the channel has P = 0 and σ = 0";
+    let draw = |out: &str, options: &[&str]| {
+        let all = ["profile", "s.toml", "-o", out, "--records", "1", "--windows", "1", "--tokens", "8"];
+        place.splitwave(&[&all, options].concat())
+    };
+    draw("constant", &[]).says(0, &[constant, "hint: give --loss-range MIN,MAX and --noise-range MIN,MAX", "--set"]);
+    let set = ["--set", "channel.noise_std={ min = 0, max = 2, draw = \"per-request\" }"];
+    for (index, varies) in [&["--loss-range", "0,0.1"][..], &set].into_iter().enumerate() {
+        let done = draw(&format!("varies{index}"), varies);
+        assert_eq!(
+            (done.code, done.out, done.err),
+            (Some(0), format!("varies{index}/records.csv: 1 row\n"), String::new())
+        );
+    }
+
     for (options, said) in [
-        (&["--receptions", "loud"] as &[_], "expected one of `raw`, `equalised`, `digital`"),
+        (&["--draws", "-1"] as &[_], "invalid value '-1' for '--draws <DRAWS>'"),
+        (&["--receptions", "loud"], "expected one of `raw`, `equalised`, `digital`"),
         (&["--snr-at", "first"], "allowed: each, or a split"),
         (&["--records", "5", "--loss-range", "0.1"], "allowed: two numbers, MIN,MAX"),
         (&["--loss-range", "0,0.1"], "--records"),

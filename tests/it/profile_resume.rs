@@ -63,6 +63,7 @@ fn half_a_row_is_made_again() {
     assert_eq!(finish(1, folder.path()), 15);
     assert_eq!(files(folder.path()), files(undisturbed.path()));
     // Not even the header: it begins anew.
+    fs::remove_file(folder.path().join("records.csv")).unwrap();
     interrupted_at(1, 1, folder.path());
     fs::write(&partial, "model,spl").unwrap();
     assert_eq!(finish(1, folder.path()), 0);
@@ -91,6 +92,30 @@ fn another_profile_does_not_go_on_from_it() {
     assert!(matches!(damaged, ProfileError::Damaged { line: found, .. } if found == line), "{damaged}");
     fs::write(&partial, rows).unwrap();
     assert_eq!(finish(1, folder.path()), 16);
+}
+
+#[test]
+fn a_finished_profile_is_not_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = try_make(&faded(), &grid(), 1, folder.path(), &mut |_, _| ()).unwrap();
+    assert!(!made.was_there);
+    let again = |spec| try_make(&faded(), &spec, 2, folder.path(), &mut |_, _| panic!("an evaluation"));
+    let found = again(grid()).unwrap();
+    assert!(found.was_there);
+    assert_eq!((found.kept, found.files), (64, made.files));
+    // What doesn't fit is said first, then what differs.
+    let refused = again(ProfileSpec { splits: vec![17], ..grid() }).unwrap_err();
+    assert!(matches!(refused, ProfileError::Spec(_)), "{refused}");
+    let refused = again(ProfileSpec { windows: Some(3), ..grid() }).unwrap_err();
+    let records = folder.path().join("records.csv");
+    let path = records.display();
+    let said = format!("{path}: there is a profile already, and not this one: profile.windows was 4, is 3");
+    assert_eq!(refused.to_string(), said);
+    // Nor does one pass that was changed since.
+    let text = String::from_utf8(bytes(folder.path(), "records.csv")).unwrap();
+    fs::write(&records, text.replacen(",12,", ",11,", 1)).unwrap();
+    let refused = again(grid()).unwrap_err().to_string();
+    assert!(refused.contains("records.csv: its content has the hash "), "{refused}");
 }
 
 /// Two processes in one folder would write each other's rows.

@@ -1,13 +1,15 @@
 //! `splitwave model check`
 
 use crate::cli::failure::Failure;
-use crate::cli::model::{grouped, open_decoder};
+use crate::cli::model::hints::{FETCH_AGAIN, hint};
+use crate::cli::model::{grouped, open_decoder, parse_token};
 use crate::cli::{print, tell};
 use crate::llm::{
-    Decoder, DecoderError, Difference, GgufProblem, Inspection, LoadError, TensorInfo, cache_difference, probe_window,
-    split_difference,
+    Decoder, DecoderConfig, DecoderError, Difference, Inspection, LoadError, TensorInfo, cache_difference,
+    probe_window, split_difference,
 };
 use crate::run::signals::Interrupt;
+use crate::run::wording::{counted, plural};
 
 /// Tokens of the window that is run without `--tokens`.
 const PROBE: usize = 32;
@@ -18,7 +20,7 @@ pub struct CheckArgs {
     #[arg(value_name = "PATH")]
     model: String,
     /// Token ids to run, comma-separated, taken as they are. Default: up to 32, BOS and then 1, 7920, 15839, … modulo the vocabulary.
-    #[arg(long, value_delimiter = ',', value_name = "IDS")]
+    #[arg(long, value_delimiter = ',', value_name = "IDS", value_parser = parse_token, allow_hyphen_values = true)]
     tokens: Option<Vec<u32>>,
     /// Print results only, not every tensor and split.
     #[arg(long, short)]
@@ -29,39 +31,49 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
     let interrupt = Interrupt::install()
         .map_err(|error| Failure::failed(&format!("installing signal handlers: {error}"), "please report this"))?;
     let mut inspection = Inspection::open(&args.model).map_err(|error| bad_model(&error))?;
-    check_tensors(args, &mut inspection, &interrupt)?;
-    print(&check_tokenizer(&inspection)?)?;
-    // What is missing, superfluous or of another shape shows when the model is put together.
+    if let Some(tokens) = &args.tokens {
+        check_window(tokens, inspection.config()).map_err(|error| Failure::from(&error))?;
+    }
+    let tensors = check_tensors(args, &mut inspection, &interrupt)?;
+    let tokenizer = check_tokenizer(&inspection)?;
+    // What is missing, superfluous, of another shape or type shows when the model is put together.
     let decoder = open_decoder(&args.model).map_err(|error| bad_model(&error))?;
+    print(&(tensors + &tokenizer))?;
     check_runs(args, &decoder, &interrupt)
 }
 
-/// What is wrong with a checkpoint is this command's result; what is no model at all is wrong input.
 fn bad_model(error: &LoadError) -> Failure {
-    match error {
-        LoadError::Weights(_) | LoadError::Vocabulary { .. } | LoadError::Tokenizer(_) => {
-            bad_checkpoint(&error.to_string())
-        }
-        _ => Failure::from(error),
+    Failure::input(&error.to_string(), &hint(error, FETCH_AGAIN))
+}
+
+/// What running the window would refuse, before anything is read.
+fn check_window(tokens: &[u32], config: &DecoderConfig) -> Result<(), DecoderError> {
+    let (rows, max, vocab) = (tokens.len(), config.max_positions, config.vocab);
+    if rows > max {
+        return Err(DecoderError::WindowLength { rows, max });
+    }
+    match tokens.iter().position(|&id| id as usize >= vocab) {
+        Some(position) => Err(DecoderError::TokenBeyondVocabulary { position, id: tokens[position], vocab }),
+        None => Ok(()),
     }
 }
 
 /// A model without a tokenizer runs on token ids.
 fn check_tokenizer(inspection: &Inspection) -> Result<String, Failure> {
-    let none = |why: &str| format!("{why}: without a tokenizer the model takes token ids only\n");
     match inspection.tokenizer("") {
         Ok(tokenizer) => {
             let (tokens, vocab) = (tokenizer.vocab(), inspection.config().vocab);
-            Ok(format!("tokenizer of {tokens} tokens, vocabulary of {vocab}\n"))
+            Ok(format!("tokenizer of {}, vocabulary of {vocab}\n", counted(tokens, "token")))
         }
-        Err(LoadError::Unreadable { file, reason, .. }) => Ok(none(&format!("{file}: {reason}"))),
-        Err(LoadError::Gguf(error)) if matches!(error.problem, GgufProblem::Missing(_)) => Ok(none(&error.to_string())),
+        Err(error @ LoadError::NoTokenizer { .. }) => {
+            Ok(format!("{error}: the model takes token ids only (--tokens), and gives them\n"))
+        }
         Err(error) => Err(bad_model(&error)),
     }
 }
 
-/// Lists the tensors; fails if a value isn't finite.
-fn check_tensors(args: &CheckArgs, inspection: &mut Inspection, interrupt: &Interrupt) -> Result<(), Failure> {
+/// Lists the tensors; gives their sum in words, or fails if a value isn't finite.
+fn check_tensors(args: &CheckArgs, inspection: &mut Inspection, interrupt: &Interrupt) -> Result<String, Failure> {
     let tensors = inspection.tensors();
     let width = tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
     let (mut values, mut bad) = (0, Vec::new());
@@ -86,18 +98,20 @@ fn check_tensors(args: &CheckArgs, inspection: &mut Inspection, interrupt: &Inte
         }
     }
     match bad.first() {
-        None => print(&format!("{} tensors, {} values, all finite\n", tensors.len(), grouped(values))),
-        Some(first) if bad.len() == 1 => Err(bad_checkpoint(first)),
-        Some(first) => Err(bad_checkpoint(&format!("{first} (and {} other tensors)", bad.len() - 1))),
+        None => {
+            let (tensors, noun) = (counted(tensors.len(), "tensor"), plural(values, "value"));
+            Ok(format!("{tensors}, {} {noun}, all finite\n", grouped(values)))
+        }
+        Some(first) if bad.len() == 1 => Err(Failure::input(first, FETCH_AGAIN)),
+        Some(first) => {
+            let others = counted(bad.len() - 1, "other tensor");
+            Err(Failure::input(&format!("{first} (and {others})"), FETCH_AGAIN))
+        }
     }
 }
 
 fn shape(tensor: &TensorInfo) -> String {
     tensor.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ")
-}
-
-fn bad_checkpoint(message: &str) -> Failure {
-    Failure::failed(message, "fetch the files of the checkpoint again, all of the same model")
 }
 
 /// Runs a window unsplit, split behind every layer, and from caches.
@@ -126,11 +140,10 @@ fn check_runs(args: &CheckArgs, decoder: &Decoder, interrupt: &Interrupt) -> Res
     let middle = layers.div_ceil(2);
     let difference = cache_difference(decoder, &tokens, middle, &unsplit).map_err(refused)?;
     same(difference, &format!("token by token with caches split behind layer {middle}"))?;
+    let on = counted(tokens.len(), "token");
     print(&format!(
-        "on {} tokens: every split from 1 to {layers} has the bits of the unsplit model\n\
-         on {} tokens: token by token with caches split at {middle} has the bits of all at once\n",
-        tokens.len(),
-        tokens.len(),
+        "on {on}: every split from 1 to {layers} has the bits of the unsplit model\n\
+         on {on}: token by token with caches split at {middle} has the bits of all at once\n"
     ))
 }
 

@@ -7,16 +7,19 @@ use serde::de::DeserializeOwned;
 
 use crate::channel::{Concealment, Encoding, Impairment, LossUnit, Reception, TxNormalisation};
 use crate::cli::failure::Failure;
-use crate::cli::model::{PromptArgs, grouped};
-use crate::cli::print;
+use crate::cli::model::{PromptArgs, SIZES, check_split, grouped, open_decoder};
+use crate::cli::{print, tell};
 use crate::control::{DecodeDelivery, Generated, Generation, GenerationEnd, GenerationError, RowChannel, Traffic};
 use crate::kernel::Streams;
-use crate::llm::{BUILTIN, LoadedModel, Sampling, TextStream};
+use crate::llm::{BUILTIN, Decoder, Inspection, LoadError, Sampling, TextStream, Tokenizer, TokenizerError};
 use crate::run::signals::Interrupt;
+use crate::run::wording::counted;
 
 /// Generate text with the model split over a channel, beside the text without it.
 ///
 /// The device runs layers 1..p on its own clean rows and sends their output: the rows of the prompt, then one row per generated token; the edge runs the other layers, chooses the token and sends its id back. Both have their own KV cache, and what the channel did to a row stays in the edge's.
+///
+/// A model without a tokenizer takes token ids and gives them: those of the prompt, then the generated ones.
 ///
 /// There is no time axis: every packet is lost on its own with probability P. `splitwave run` has fades in time.
 #[derive(clap::Args, Debug)]
@@ -27,22 +30,22 @@ pub struct GenerateArgs {
     #[command(flatten)]
     prompt: PromptArgs,
     /// Layers on the device, 1 to L.
-    #[arg(long, value_name = "p")]
-    split: usize,
+    #[arg(long, value_name = "p", allow_negative_numbers = true)]
+    split: i64,
     /// Most tokens to generate; a token that ends a text ends it before.
-    #[arg(long, default_value_t = 64, value_name = "N")]
-    max_tokens: usize,
+    #[arg(long, default_value_t = 64, value_name = "N", allow_negative_numbers = true)]
+    max_tokens: u32,
     /// Temperature; 0 takes the most probable token. Draws are keyed by position and token, so both texts meet the same chances.
-    #[arg(long, default_value_t = 0.0, value_name = "T", value_parser = parse_temperature)]
+    #[arg(long, default_value_t = 0.0, value_name = "T", value_parser = parse_temperature, allow_negative_numbers = true)]
     temperature: f64,
     /// Draw from the K most probable tokens only.
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     top_k: Option<u32>,
     /// Draw from the most probable tokens that together reach this probability only.
-    #[arg(long, value_name = "P", value_parser = parse_top_p)]
+    #[arg(long, value_name = "P", value_parser = parse_top_p, allow_negative_numbers = true)]
     top_p: Option<f64>,
     /// Seed of channel and draws.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, allow_negative_numbers = true)]
     seed: u64,
     #[command(flatten)]
     channel: ChannelArgs,
@@ -64,8 +67,8 @@ struct ChannelArgs {
     #[arg(long, default_value = "token-row", value_parser = parse_name::<LossUnit>, value_name = "UNIT")]
     loss_unit: LossUnit,
     /// Packets of a row, each lost on its own.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    packets_per_row: usize,
+    #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true)]
+    packets_per_row: u32,
     /// How the edge receives: raw, equalised (both analog) or digital.
     #[arg(long, default_value = "equalised", value_parser = parse_name::<Reception>, value_name = "HOW")]
     reception: Reception,
@@ -140,7 +143,7 @@ impl ChannelArgs {
             noise_std: self.noise,
             loss_probability: self.loss,
             rayleigh_scale: self.rayleigh_scale,
-            packets_per_row: self.packets_per_row,
+            packets_per_row: self.packets_per_row as usize,
             decode_delivery: self.decode_delivery,
         })
     }
@@ -168,9 +171,7 @@ impl From<&GenerationError> for Failure {
     fn from(error: &GenerationError) -> Self {
         match error {
             GenerationError::Decoder(error) => error.into(),
-            GenerationError::Split { .. } => {
-                Self::input(&error.to_string(), "`splitwave model info` prints the sizes of the model")
-            }
+            GenerationError::Split { .. } => Self::input(&error.to_string(), SIZES),
             GenerationError::Channel(_) => {
                 Self::input(&error.to_string(), "`splitwave model generate --help` lists the options")
             }
@@ -186,12 +187,12 @@ pub fn generate(args: &GenerateArgs) -> Result<(), Failure> {
     }
     let interrupt = Interrupt::install()
         .map_err(|error| Failure::failed(&format!("installing signal handlers: {error}"), "please report this"))?;
-    let model = LoadedModel::open(&args.model).map_err(|error| Failure::from(&error))?;
-    let prompt = args.prompt.ids(model.decoder.config().bos_token, &model.tokenizer)?;
+    let model = Model::open(args)?;
+    let split = check_split(args.split, model.decoder.layers())?;
     let generation = Generation {
-        prompt: &prompt,
-        split: args.split,
-        max_tokens: args.max_tokens,
+        prompt: &model.prompt,
+        split,
+        max_tokens: args.max_tokens as usize,
         sampling: Sampling {
             temperature: args.temperature,
             top_k: args.top_k.map(|k| k as usize),
@@ -200,33 +201,78 @@ pub fn generate(args: &GenerateArgs) -> Result<(), Failure> {
         streams: Streams::new(args.seed, 0),
     };
     // Before any text: what is wrong with the channel, too.
-    channel.check(model.decoder.config().d_model).map_err(|error| Failure::from(&GenerationError::from(error)))?;
-    let with = format!("with the channel behind layer {} ({})", args.split, args.channel.described());
+    let config = model.decoder.config();
+    channel.check(config.d_model).map_err(|error| Failure::from(&GenerationError::from(error)))?;
+    let with = format!("with the channel behind layer {split} ({})", args.channel.described());
     let clean = told(&model, &generation, None, "without the channel", &interrupt)?;
     let lossy = told(&model, &generation, Some(&channel), &with, &interrupt)?;
-    print(&report(&model, &clean, &lossy))
+    print(&report(&model, &clean, &lossy))?;
+    if [clean.end, lossy.end].contains(&GenerationEnd::Positions) {
+        let positions = counted(config.max_positions, "position");
+        let asked = args.max_tokens;
+        tell(&format!("stopped before --max-tokens {asked}: the model has {positions} for prompt and text\n"));
+    }
+    Ok(())
+}
+
+/// What generates: with a tokenizer text, without one token ids.
+struct Model {
+    decoder: Decoder,
+    tokenizer: Option<Tokenizer>,
+    /// Token ids of the prompt.
+    prompt: Vec<u32>,
+}
+
+impl Model {
+    fn open(args: &GenerateArgs) -> Result<Self, Failure> {
+        let refused = |error: LoadError| Failure::from(&error);
+        let inspection = Inspection::open(&args.model).map_err(refused)?;
+        let (tokenizer, prompt) = match (inspection.tokenizer(""), &args.prompt.tokens) {
+            (Err(error @ LoadError::NoTokenizer { .. }), Some(tokens)) => {
+                tell(&format!("{error}: token ids instead of text\n"));
+                (None, tokens.clone())
+            }
+            (tokenizer, _) => {
+                let tokenizer = tokenizer.map_err(refused)?;
+                let prompt = args.prompt.ids(inspection.config().bos_token, &tokenizer)?;
+                (Some(tokenizer), prompt)
+            }
+        };
+        let decoder = open_decoder(&args.model).map_err(refused)?;
+        Ok(Self { decoder, tokenizer, prompt })
+    }
+
+    /// Tokens as they are shown.
+    fn shown(&self, tokens: &[u32]) -> Result<String, TokenizerError> {
+        match &self.tokenizer {
+            Some(tokenizer) => tokenizer.decode(tokens),
+            None => Ok(tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")),
+        }
+    }
 }
 
 /// Generates and prints the text as it comes.
 fn told(
-    model: &LoadedModel,
+    model: &Model,
     generation: &Generation,
     channel: Option<&RowChannel>,
     label: &str,
     interrupt: &Interrupt,
 ) -> Result<Generated, Failure> {
-    let refused = |error: crate::llm::TokenizerError| Failure::from(&error);
-    let mut stream = TextStream::new(&model.tokenizer, generation.prompt).map_err(refused)?;
+    let refused = |error: TokenizerError| Failure::from(&error);
+    let stream = model.tokenizer.as_ref().map(|tokenizer| TextStream::new(tokenizer, generation.prompt));
+    let mut stream = stream.transpose().map_err(refused)?;
     let mut failure = None;
     let mut is_begun = false;
     let begin = || {
-        let prompt = model.tokenizer.decode(generation.prompt).map_err(refused)?;
+        let prompt = model.shown(generation.prompt).map_err(refused)?;
         print(&format!("--- {label}\n{}", printable(&prompt)))
     };
     let generated = crate::control::generate(&model.decoder, generation, channel, &mut |token| {
         let shown = if is_begun { Ok(()) } else { begin() };
         is_begun = true;
-        let shown = shown.and_then(|()| stream.push(token).map_err(refused)).and_then(|text| print(&printable(&text)));
+        let text = stream.as_mut().map_or_else(|| Ok(format!(" {token}")), |stream| stream.push(token));
+        let shown = shown.and_then(|()| text.map_err(refused)).and_then(|text| print(&printable(&text)));
         match shown {
             Err(error) => failure = Some(error),
             Ok(()) if !interrupt.is_set() => return ControlFlow::Continue(()),
@@ -252,7 +298,8 @@ fn told(
         GenerationEnd::Stopped => " [interrupted]\n",
         GenerationEnd::EndOfText | GenerationEnd::MaxTokens => "\n",
     };
-    print(&(printable(&stream.finish().map_err(refused)?) + end))?;
+    let rest = stream.map_or(Ok(String::new()), TextStream::finish).map_err(refused)?;
+    print(&(printable(&rest) + end))?;
     if generated.end == GenerationEnd::Stopped {
         return Err(Failure::interrupted("interrupted", "the same command gives the same text again"));
     }
@@ -271,7 +318,7 @@ fn printable(text: &str) -> String {
 }
 
 /// What crossed the channel, and where the texts part.
-fn report(model: &LoadedModel, clean: &Generated, lossy: &Generated) -> String {
+fn report(model: &Model, clean: &Generated, lossy: &Generated) -> String {
     let traffic = lossy.traffic.unwrap_or_default();
     let Traffic { prompt_rows, prompt_rows_lost, decode_rows, decode_rows_lost, packets_repeated, .. } = traffic;
     let tokens = lossy.tokens.len();
@@ -282,7 +329,7 @@ fn report(model: &LoadedModel, clean: &Generated, lossy: &Generated) -> String {
         ("rows of the prompt", format!("{prompt_rows} sent, {prompt_rows_lost} lost")),
         (
             "rows of tokens",
-            format!("{decode_rows} sent, {decode_rows_lost} lost, {packets_repeated} packets sent again"),
+            format!("{decode_rows} sent, {decode_rows_lost} lost, {} sent again", counted(packets_repeated, "packet")),
         ),
         ("values lost", grouped(traffic.elements_lost as u64)),
         ("values on the air", grouped(traffic.values)),
@@ -302,10 +349,11 @@ fn report(model: &LoadedModel, clean: &Generated, lossy: &Generated) -> String {
 }
 
 /// The first generated token in which two texts differ.
-fn parting(model: &LoadedModel, clean: &[u32], lossy: &[u32]) -> String {
+fn parting(model: &Model, clean: &[u32], lossy: &[u32]) -> String {
     let at = clean.iter().zip(lossy).position(|(a, b)| a != b);
     let shown = |tokens: &[u32], at: usize| match tokens.get(at) {
-        Some(&id) => format!("{:?}", model.tokenizer.decode(&[id]).unwrap_or_default()),
+        Some(&id) if model.tokenizer.is_none() => id.to_string(),
+        Some(&id) => format!("{:?}", model.shown(&[id]).unwrap_or_default()),
         None => "the end".to_owned(),
     };
     match at {

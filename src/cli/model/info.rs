@@ -10,6 +10,7 @@ use crate::cli::failure::Failure;
 use crate::cli::model::{bytes, grouped};
 use crate::cli::print;
 use crate::llm::{BosRule, DecoderConfig, Inspection, LoadError, NormKind, RopePairing, RopeScaling, Tokenizer};
+use crate::run::wording::{counted, plural};
 
 #[derive(clap::Args, Debug)]
 pub struct InfoArgs {
@@ -65,12 +66,13 @@ fn as_table(model: &Described) -> String {
         .storage
         .iter()
         .map(|(name, [tensors, values, size])| {
-            format!("{name}: {tensors} tensors, {} values, {}", grouped(*values), bytes(*size))
+            let (tensors, noun) = (counted(*tensors, "tensor"), plural(*values, "value"));
+            format!("{name}: {tensors}, {} {noun}, {}", grouped(*values), bytes(*size))
         })
         .collect();
     let tokenizer = match &model.tokenizer {
-        Ok(tokenizer) => format!("{} tokens", tokenizer.vocab()),
-        Err(LoadError::Unreadable { file, reason, .. }) => format!("none: {file}: {reason}"),
+        Ok(tokenizer) => counted(tokenizer.vocab(), "token"),
+        Err(LoadError::NoTokenizer { missing, .. }) => format!("none: {missing} is missing"),
         Err(error) => format!("none: {error}"),
     };
     let row = Encoding::F16.payload_bits(1, *d_model as u64) / 8;
@@ -97,7 +99,7 @@ fn as_table(model: &Described) -> String {
         ("BOS", bos(model)),
         ("EOS", tokens(&config.eos_tokens)),
         ("stored as", types.join("\n              ")),
-        ("a row in f16", format!("{} bytes on the air per token", grouped(row))),
+        ("a row in f16", format!("{} {} on the air per token", grouped(row), plural(row, "byte"))),
         ("content hash", model.content_hash.clone()),
     ]);
     let mut text = String::new();
@@ -131,8 +133,12 @@ fn windows(config: &DecoderConfig) -> String {
     let mut sliding = config.windows.iter().filter_map(|window| *window).peekable();
     match (sliding.peek().copied(), config.windows.iter().filter(|window| window.is_some()).count()) {
         (None, _) => "all positions before".to_owned(),
-        (Some(width), count) if count == config.layers => format!("sliding window of {width} positions"),
-        (Some(width), count) => format!("sliding window of {width} positions in {count} layers, all before in others"),
+        (Some(width), count) if count == config.layers => format!("sliding window of {}", counted(width, "position")),
+        (Some(width), count) => format!(
+            "sliding window of {} in {}, all before in others",
+            counted(width, "position"),
+            counted(count, "layer")
+        ),
     }
 }
 

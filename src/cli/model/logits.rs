@@ -5,10 +5,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::cli::failure::Failure;
-use crate::cli::model::{PromptArgs, open_decoder};
+use crate::cli::model::{PromptArgs, check_split, open_decoder};
 use crate::cli::tell;
 use crate::llm::{Decoder, DecoderError, Hidden};
 use crate::run::signals::Interrupt;
+use crate::run::wording::counted;
 
 /// Rows whose logits are in memory at once.
 const ROWS_AT_ONCE: usize = 64;
@@ -21,8 +22,8 @@ pub struct LogitsArgs {
     #[command(flatten)]
     prompt: PromptArgs,
     /// Run layers 1..p, then the others from what they give. The logits are the same, bit by bit.
-    #[arg(long, value_name = "p")]
-    split: Option<usize>,
+    #[arg(long, value_name = "p", allow_negative_numbers = true)]
+    split: Option<i64>,
     /// Write the hidden states behind layer p, which cross the channel, instead of logits.
     #[arg(long, requires = "split")]
     hidden: bool,
@@ -38,11 +39,7 @@ pub fn logits(args: &LogitsArgs) -> Result<(), Failure> {
     let decoder = &open_decoder(&args.model).map_err(|error| Failure::from(&error))?;
     let tokens = args.prompt.ids_for(&args.model)?;
     let layers = decoder.layers();
-    let split = args.split.unwrap_or(layers);
-    if !(1..=layers).contains(&split) {
-        let message = format!("--split {split}: this model has layers 1 to {layers}");
-        return Err(Failure::input(&message, "`splitwave model info` prints the sizes of the model"));
-    }
+    let split = args.split.map_or(Ok(layers), |split| check_split(split, layers))?;
     let refused = |error: DecoderError| Failure::from(&error);
     let sent = decoder.embed(&tokens).and_then(|hidden| decoder.run(hidden, 0..split)).map_err(refused)?;
     let states = if args.hidden { sent } else { decoder.run(sent, split..layers).map_err(refused)? };
@@ -57,7 +54,8 @@ pub fn logits(args: &LogitsArgs) -> Result<(), Failure> {
     }
     let file = args.out.display().to_string();
     write_whole(&args.out, |out| rows.write(out, prefix, columns)).map_err(|error| error.failure(&file))?;
-    tell(&format!("{file}: {} rows of {columns} values\n", tokens.len()));
+    let (rows, values) = (counted(tokens.len(), "row"), counted(columns, "value"));
+    tell(&format!("{file}: {rows} of {values}\n"));
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::channel::{self, Fading, LossUnit, NoiseKey, Packets, ReceptionRecord, gain_threshold_for};
+use crate::channel::{self, Fading, LossUnit, NoiseKey, Packets, Reception, ReceptionRecord, gain_threshold_for};
 use crate::control::{CleanPass, Window, WindowText};
 use crate::kernel::{Purpose, Streams};
 use crate::llm::{Corpus, Decoder, DecoderError, Hidden, Nll};
@@ -153,6 +153,7 @@ impl Evaluator<'_> {
             outage,
             fading: word(channel.fading),
             snr_target_db: noise.target_db(),
+            encoding: (channel.reception == Reception::Digital).then(|| word(channel.encoding)),
             model_hash: assembly.inputs.model.content_hash().chars().take(HASH_DIGITS).collect(),
         })
     }

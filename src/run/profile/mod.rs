@@ -36,10 +36,11 @@ use crate::run::assembly::Assembly;
 use crate::run::manifest::Manifest;
 use crate::run::results::MANIFEST_FILE;
 use crate::run::signals::Interrupt;
+use crate::run::wording::counted;
 
 use evaluation::{CleanWindow, Evaluator};
 use plan::{Evaluation, ProfilePlan, spread};
-use resume::{Workplace, fingerprint};
+use resume::{FINGERPRINT, RECORDS_FILE, Workplace, fingerprint};
 
 pub use rows::{ProfilePoint, ProfileRecord};
 pub use spec::{NoiseScale, Points, ProfileSpec, Setting, SnrAt, channel_ranges};
@@ -61,6 +62,14 @@ pub enum ProfileError {
     /// A row can't be kept.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// A profile is there already, made with other settings, or not whole.
+    #[error("{path}: there is a profile already, and not this one: {differences}")]
+    Exists {
+        /// Its records.
+        path: PathBuf,
+        /// What differs.
+        differences: String,
+    },
     /// An unfinished profile of other settings is in the way.
     #[error("{path} holds an unfinished profile that was begun otherwise: {differences}")]
     Differs {
@@ -84,7 +93,7 @@ pub enum ProfileError {
         line: u64,
     },
     /// Somebody asked to stop.
-    #[error("interrupted after {done} of {all} evaluations")]
+    #[error("interrupted after {done} of {}", counted(*all, "evaluation"))]
     Interrupted {
         /// Evaluations done and kept.
         done: u64,
@@ -107,7 +116,7 @@ pub struct ProfileJob<'a> {
     pub folder: &'a Path,
     /// The command that makes it again, for the manifest.
     pub command: &'a str,
-    /// Whether an unfinished profile of other settings is thrown away.
+    /// Whether it is made even if it is there, and other profiles are thrown away, finished or not.
     pub replace: bool,
     /// Raised to stop.
     pub interrupt: &'a Interrupt,
@@ -120,7 +129,9 @@ pub struct Profile {
     pub files: Vec<FileSeal>,
     /// Evaluations that an earlier process had left.
     pub kept: u64,
-    /// Points at which nothing arrived in any evaluation: they have no PPL.
+    /// Whether all of it was there already; then nothing was done.
+    pub was_there: bool,
+    /// Points at which nothing arrived in any evaluation: they have no PPL. 0 if it was there.
     pub silent: usize,
 }
 
@@ -136,7 +147,7 @@ pub struct ProfileProgress {
 impl ProfileJob<'_> {
     /// Makes the profile, or what is left of it to make: records.csv, for a grid
     /// table.csv, and manifest.json. The bytes of the CSV files depend neither on the
-    /// number of threads nor on interruptions.
+    /// number of threads nor on interruptions. One that is there, whole, isn't made again.
     ///
     /// `watch` is told how far it is: before the first evaluation and after each batch.
     ///
@@ -152,6 +163,15 @@ impl ProfileJob<'_> {
         let windows = self.windows(corpus)?;
         let settings: Vec<Assembly> =
             spec.settings.iter().map(|setting| setting.assemble(assembly)).collect::<Result<_, _>>()?;
+        let rayleigh_scale = spec::constant_scale(assembly)?;
+        let scenario = serde_json::to_value(&assembly.scenario).unwrap_or_default();
+        let print = fingerprint(&scenario, &assembly.inputs.hashes, spec, self.seed);
+        if !self.replace
+            && let Some(files) = resume::finished(self.folder, &print)?
+        {
+            let kept = files.iter().find(|file| file.name == RECORDS_FILE).map_or(0, |file| file.rows);
+            return Ok(Profile { files, kept, was_there: true, silent: 0 });
+        }
         let source = &assembly.scenario.model.source;
         let name = Path::new(source).file_name().map_or_else(|| source.clone(), |name| name.display().to_string());
         let follows = |at: SnrAt| {
@@ -165,7 +185,7 @@ impl ProfileJob<'_> {
             settings: &settings,
             corpus,
             tokens: spec.tokens,
-            rayleigh_scale: spec::constant_scale(assembly)?,
+            rayleigh_scale,
             follows_power: follows(SnrAt::Each),
             model: name,
         };
@@ -175,8 +195,6 @@ impl ProfileJob<'_> {
         };
         let plan = ProfilePlan::new(spec, self.seed, windows, reference_db);
 
-        let scenario = serde_json::to_value(&assembly.scenario).unwrap_or_default();
-        let print = fingerprint(&scenario, &assembly.inputs.hashes, spec, self.seed);
         std::fs::create_dir_all(self.folder).map_err(|source| RecordError { path: self.folder.to_owned(), source })?;
         let place = Workplace::open(self.folder, &print, &plan, spec, self.replace)?;
         let mut manifest = Manifest::start(scenario, String::new(), self.seed, 0, self.command.to_owned());
@@ -194,17 +212,18 @@ impl ProfileJob<'_> {
         let mut files = vec![records.finish()?];
         let mut silent = 0;
         if plan.is_grid() {
-            let scale = evaluator.rayleigh_scale;
-            let (table, without) = table::write_table(&partial, &plan, &settings, spec.tokens, scale)?;
+            let (table, without) = table::write_table(&partial, &plan, &settings, spec.tokens, rayleigh_scale)?;
             files.push(table);
             silent = without;
         }
-        let text = serde_json::to_string_pretty(&manifest.complete(files.clone())).unwrap_or_default();
+        let mut manifest = serde_json::to_value(manifest.complete(files.clone())).unwrap_or_default();
+        manifest[FINGERPRINT] = print;
+        let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
         std::fs::write(partial.join(MANIFEST_FILE), text + "\n")
             .map_err(|source| RecordError { path: partial.clone(), source })?;
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).chain([MANIFEST_FILE]).collect();
         Workplace::publish(&partial, lock, self.folder, &names)?;
-        Ok(Profile { files, kept, silent })
+        Ok(Profile { files, kept, was_there: false, silent })
     }
 
     /// The windows of the corpus that are profiled.
@@ -212,16 +231,19 @@ impl ProfileJob<'_> {
         let (spec, config) = (self.spec, self.assembly.inputs.model.decoder.config());
         let longest = corpus.longest_window(spec.tokens as usize);
         let least = if config.bos_token.is_some() { 1 } else { 2 };
-        if spec.tokens < least || longest > config.max_positions {
+        let sentences = corpus.longest_window(0) > 0;
+        if (spec.tokens < least && !sentences) || longest > config.max_positions {
             return Err(ProfileError::Spec(format!(
-                "--tokens: windows of {longest} tokens don't fit the model; allowed: {least} to {}",
+                "--tokens: windows of {} don't fit the model; allowed: {least} to {}",
+                counted(longest, "token"),
                 config.max_positions
             )));
         }
         let count = corpus.window_count(spec.tokens as usize) as u32;
         let wanted = spec.windows.unwrap_or(count);
         if wanted > count || count == 0 {
-            let message = format!("--windows: the corpus has {count} windows of {} tokens only", spec.tokens);
+            let (windows, tokens) = (counted(count, "window"), counted(spec.tokens, "token"));
+            let message = format!("--windows: the corpus has {windows} of {tokens} only");
             return Err(ProfileError::Spec(message));
         }
         Ok(spread(wanted, count))

@@ -5,7 +5,7 @@
 //!        ├ fingerprint.json   everything that determines its numbers
 //!        ├ lock               held by the process that makes it
 //!        └ records.csv        whole rows, in their final order
-//!  DIR/records.csv …      the profile, when all of it is there
+//!  DIR/records.csv …      the profile, when all of it is there; the fingerprint is in manifest.json
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::network::ports::RecordError;
-use crate::record::CsvFile;
+use crate::record::{CsvFile, FileSeal};
 use crate::run::checks::word;
 use crate::run::identity::RESULTS_VERSION;
 use crate::run::manifest::{Manifest, instruction_set};
@@ -24,10 +24,18 @@ use crate::run::profile::rows::ProfileRecord;
 use crate::run::profile::spec::ProfileSpec;
 use crate::run::profile::table::Kept;
 use crate::run::profile::{ProfileError, Setting};
+use crate::run::results::{self, MANIFEST_FILE};
 
 /// Where the files are until they are whole.
 const PARTIAL: &str = ".partial";
-const FINGERPRINT: &str = "fingerprint.json";
+const FINGERPRINT_FILE: &str = "fingerprint.json";
+/// The fingerprint in the manifest.
+pub(super) const FINGERPRINT: &str = "fingerprint";
+/// The record file of every profile.
+pub(super) const RECORDS_FILE: &str = "records.csv";
+/// What a fingerprint says of the program. A finished profile counts whatever build made
+/// it, as a finished run does: `results_version` stands for the numbers.
+const BUILD: [&str; 3] = ["version", "commit", "dirty"];
 const LOCK: &str = "lock";
 /// Differences that an error tells.
 const MOST_TOLD: usize = 4;
@@ -69,7 +77,7 @@ impl Workplace {
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         let found = read_fingerprint(&partial);
-        let records = partial.join("records.csv");
+        let records = partial.join(RECORDS_FILE);
         let begun = fs::metadata(&records).is_ok_and(|file| file.len() > 0);
         if begun && found.as_ref() != Some(fingerprint) {
             if !replace {
@@ -81,7 +89,7 @@ impl Workplace {
         // In one step: half a fingerprint is none.
         let fresh = partial.join("fingerprint.new");
         let text = serde_json::to_string_pretty(fingerprint).unwrap_or_default() + "\n";
-        fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, partial.join(FINGERPRINT))).map_err(failed)?;
+        fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, partial.join(FINGERPRINT_FILE))).map_err(failed)?;
         let (mut file, content) = CsvFile::reopen::<ProfileRecord>(&partial)?;
         match check_rows(&content, plan, spec) {
             Ok(kept) => Ok(Self { partial, records: file, kept, lock }),
@@ -113,6 +121,34 @@ impl Workplace {
         }
         drop(lock);
         fs::remove_dir_all(partial).map_err(failed)
+    }
+}
+
+/// The files of the finished profile of this `fingerprint` in `folder`, if one is there.
+///
+/// # Errors
+/// [`ProfileError::Exists`] if there is one of another fingerprint, or it isn't whole.
+pub(super) fn finished(folder: &Path, fingerprint: &Value) -> Result<Option<Vec<FileSeal>>, ProfileError> {
+    let path = folder.join(RECORDS_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let files = match results::verify(folder) {
+        Ok(files) => files,
+        Err(error) => return Err(ProfileError::Exists { path, differences: error.to_string() }),
+    };
+    let manifest = fs::read(folder.join(MANIFEST_FILE)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let then = manifest.map_or(Value::Null, |mut manifest: Value| manifest[FINGERPRINT].take());
+    let [then, now] = [then, fingerprint.clone()].map(|mut print| {
+        if let Some(keys) = print.as_object_mut() {
+            keys.retain(|key, _| !BUILD.contains(&key.as_str()));
+        }
+        print
+    });
+    if then == now {
+        Ok(Some(files))
+    } else {
+        Err(ProfileError::Exists { path, differences: differences(&then, &now) })
     }
 }
 
@@ -168,7 +204,7 @@ pub(super) fn fingerprint(
         .into_iter()
         .filter_map(|key| Some((key.to_owned(), Value::from(hashes.get(key)?.as_str()))))
         .collect();
-    serde_json::json!({
+    let fingerprint = serde_json::json!({
         "version": build.version,
         "commit": build.commit,
         "dirty": build.dirty,
@@ -180,17 +216,19 @@ pub(super) fn fingerprint(
         "model": table("model"),
         "channel": table("channel"),
         "radio": table("radio"),
-    })
+    });
+    // As it is read again: the JSON parser's last digit isn't exact.
+    serde_json::from_str(&fingerprint.to_string()).unwrap_or(fingerprint)
 }
 
 fn read_fingerprint(partial: &Path) -> Option<Value> {
-    serde_json::from_slice(&fs::read(partial.join(FINGERPRINT)).ok()?).ok()
+    serde_json::from_slice(&fs::read(partial.join(FINGERPRINT_FILE)).ok()?).ok()
 }
 
 /// What differs between two fingerprints, in words.
 fn differences(then: &Value, now: &Value) -> String {
     if then.is_null() {
-        return "it doesn't say what it was begun with".to_owned();
+        return "it doesn't say what it was made with".to_owned();
     }
     let mut told = Vec::new();
     compare("", then, now, &mut told);
@@ -224,6 +262,6 @@ mod tests {
         let now = serde_json::json!({ "seed": 1, "profile": { "splits": [1], "tokens": 16 }, "new": "x" });
         let told = "profile.splits was [1,2], is [1]; gone was true, is null; new was null, is \"x\"";
         assert_eq!(differences(&then, &now), told);
-        assert_eq!(differences(&Value::Null, &now), "it doesn't say what it was begun with");
+        assert_eq!(differences(&Value::Null, &now), "it doesn't say what it was made with");
     }
 }

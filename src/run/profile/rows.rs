@@ -13,7 +13,7 @@ record! {
         noise_std: f64,
         /// 10 lg(median power of a transmitted row / σ²) \[dB\].
         activation_snr_db: Option<f64>,
-        /// σ_h.
+        /// σ_h: E h² = 2σ_h²; without fading h = √2·σ_h throughout.
         rayleigh_scale: f64,
         /// P of eq. (4).
         loss_probability: f64,
@@ -47,7 +47,7 @@ record! {
         tokens_scored: u32,
         /// (PPL_0 - PPL)/PPL_0.
         relative_ppl_gain: f64,
-        /// Whether nothing arrived.
+        /// Whether no packet arrived (of whole rows, none); never with `element-iid`, whose elements are lost one by one: `ppl` says so then.
         outage: bool,
         /// `channel.fading`.
         fading: String,
@@ -55,11 +55,13 @@ record! {
         snr_target_db: Option<f64>,
         /// First 12 digits of the model's content hash.
         model_hash: String,
+        /// `channel.encoding`. Empty if analog.
+        encoding: Option<String>,
     }
 }
 
 record! {
-    /// One row per point: perplexity over all its evaluations in which anything arrived.
+    /// One row per point: perplexity over all its evaluations but the outages.
     "table.csv" => pub struct ProfilePoint<'a> {
         /// Layers before the channel.
         split: u32,
@@ -75,9 +77,9 @@ record! {
         relative_ppl_gain: Option<f64>,
         /// Standard error of ln(PPL/PPL_0), paired by window.
         ln_ppl_ratio_error: Option<f64>,
-        /// Evaluations in which something arrived.
+        /// Evaluations that were no outages.
         evaluations: u32,
-        /// Evaluations in which nothing arrived.
+        /// Evaluations in which no packet arrived (of whole rows, none); never any with `element-iid`.
         outages: u32,
         /// `channel.reception` of the profile.
         reception: &'a str,
@@ -93,12 +95,12 @@ record! {
         rayleigh_scale: f64,
         /// Tokens of a window, as asked for.
         prompt_tokens: u32,
-        /// Packets per window of that length.
-        packets: u32,
+        /// Packets per window of that length. Empty for sentences, which have their own.
+        packets: Option<u32>,
         /// `channel.doppler_hz` of the profile.
         doppler_hz: f64,
-        /// Airtime of a window \[s\].
-        airtime_s: f64,
+        /// Airtime of a window \[s\]. Empty for sentences.
+        airtime_s: Option<f64>,
         /// Content hash of the model.
         model: &'a str,
         /// Mean of the evaluations' activation SNR \[dB\].
@@ -107,5 +109,9 @@ record! {
         snr_target_db: Option<f64>,
         /// `channel.concealment` of the profile.
         concealment: &'a str,
+        /// `channel.encoding` of the profile. Empty if analog.
+        encoding: Option<&'a str>,
+        /// `model.window` of the profile.
+        window: &'a str,
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::channel::Reception;
 use crate::network::ports::RecordError;
 use crate::record::{CsvFile, FileSeal};
 use crate::run::assembly::Assembly;
@@ -12,6 +13,7 @@ use crate::run::profile::ProfileError;
 use crate::run::profile::plan::ProfilePlan;
 use crate::run::profile::resume::kept_rows;
 use crate::run::profile::rows::ProfilePoint;
+use crate::scenario::schema::WindowKind;
 
 /// What the table needs of a record.
 #[derive(Debug, Deserialize)]
@@ -150,6 +152,8 @@ struct MadeWith {
     airtime_s: f64,
     model: String,
     concealment: String,
+    encoding: Option<String>,
+    sentences: bool,
 }
 
 impl MadeWith {
@@ -166,6 +170,8 @@ impl MadeWith {
             airtime_s: network.tensor_payload(0, prompt_tokens).airtime.as_secs_f64(),
             model: assembly.inputs.model.content_hash().to_owned(),
             concealment: word(channel.concealment),
+            encoding: (channel.reception == Reception::Digital).then(|| word(channel.encoding)),
+            sentences: assembly.scenario.model.window == WindowKind::Sentence,
         }
     }
 
@@ -189,13 +195,15 @@ impl MadeWith {
             fading: &self.fading,
             rayleigh_scale,
             prompt_tokens: self.prompt_tokens,
-            packets: sums.packets,
+            packets: (!self.sentences).then_some(sums.packets),
             doppler_hz: self.doppler_hz,
-            airtime_s: self.airtime_s,
+            airtime_s: (!self.sentences).then_some(self.airtime_s),
             model: &self.model,
             activation_snr_db: (sums.snrs > 0).then(|| sums.snr_db / f64::from(sums.snrs)),
             snr_target_db: sums.snr_target_db,
             concealment: &self.concealment,
+            encoding: self.encoding.as_deref(),
+            window: if self.sentences { "sentence" } else { "tokens" },
         }
     }
 }
