@@ -130,13 +130,10 @@ pub(super) fn softmax(row: &mut [f32], visible: Range<usize>) {
     chunks[..first].as_flattened_mut().fill(0.0);
     chunks[end..].as_flattened_mut().fill(0.0);
     let chunks = &mut chunks[first..end];
-    // One condition without a branch, so that it becomes a mask.
+    // One comparison, which becomes a mask.
     let from = (visible.start - first * LANES) as u32;
-    let until = (visible.end - first * LANES) as u32;
-    let is_seen = |chunk: usize, i: usize| {
-        let position = (chunk * LANES + i) as u32;
-        (position >= from) & (position < until)
-    };
+    let count = visible.len() as u32;
+    let is_seen = |chunk: usize, i: usize| ((chunk * LANES + i) as u32).wrapping_sub(from) < count;
     let mut lanes = [f32::NEG_INFINITY; LANES];
     for (index, chunk) in chunks.iter().enumerate() {
         for i in 0..LANES {

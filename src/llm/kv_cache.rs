@@ -88,7 +88,7 @@ impl KvLayer {
         for (index, panel) in self.values.iter_mut().enumerate() {
             let from = index / parts * self.head_dim + index % parts * PANEL;
             let count = PANEL.min(self.head_dim - index % parts * PANEL);
-            panel.extend(values.chunks_exact(width).map(|row| match row[from..from + count].as_array() {
+            panel.extend(values.chunks_exact(width).map(|row| match row[from..from + count].first_chunk() {
                 Some(columns) => *columns,
                 None => std::array::from_fn(|i| if i < count { row[from + i] } else { 0.0 }),
             }));
