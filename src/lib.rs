@@ -19,6 +19,7 @@
 //! | 5 | [`control`], [`record`] | rewards, quality, policies; CSV files |
 //! | 6 | [`scenario`] | the TOML file |
 //! | 7 | [`run`] | one run and its folder of results |
+//! | 8 | [`study`] | parameter studies |
 //! | 9 | [`cli`] | the commands |
 //!
 //! `ARCHITECTURE.md` follows one request through the files.
@@ -34,4 +35,5 @@ pub mod record;
 pub mod run;
 pub mod scenario;
 pub mod stats;
+pub mod study;
 pub mod units;

@@ -8,11 +8,14 @@ use crate::run::profile::ProfileError;
 use crate::run::results::ResultsError;
 use crate::run::runner::RunError;
 use crate::scenario::BadScenario;
+use crate::study::StudyError;
 
 /// The run failed.
 const FAILED: u8 = 1;
 /// The input is wrong.
 const WRONG_INPUT: u8 = 2;
+/// Not all of it is there.
+const INCOMPLETE: u8 = 3;
 /// Interrupted with work left (EX_TEMPFAIL of sysexits.h).
 const INTERRUPTED: u8 = 75;
 
@@ -30,6 +33,15 @@ impl Failure {
         Self { text: render_problems(&bad.problems, &bad.sources, in_colour()), code: WRONG_INPUT }
     }
 
+    /// A study that can't be planned.
+    pub fn study(error: &StudyError) -> Self {
+        match error {
+            StudyError::Bad(bad) => {
+                Self { text: render_problems(&bad.problems, &bad.sources, in_colour()), code: WRONG_INPUT }
+            }
+        }
+    }
+
     /// Input that is wrong elsewhere.
     pub fn input(message: &str, hint: &str) -> Self {
         Self { text: message_and_hint(message, hint), code: WRONG_INPUT }
@@ -40,6 +52,11 @@ impl Failure {
         Self { text: message_and_hint(message, hint), code: FAILED }
     }
 
+    /// Done as far as it goes, but something is missing.
+    pub fn incomplete(message: &str, hint: &str) -> Self {
+        Self { text: message_and_hint(message, hint), code: INCOMPLETE }
+    }
+
     /// Stopped by a signal, with work left.
     pub fn interrupted(message: &str, hint: &str) -> Self {
         Self { text: message_and_hint(message, hint), code: INTERRUPTED }
@@ -47,7 +64,7 @@ impl Failure {
 
     /// Several failures: their texts one after the other, the gravest code.
     pub fn join(failures: Vec<Self>) -> Self {
-        let rank = |code: u8| [INTERRUPTED, FAILED, WRONG_INPUT].iter().position(|&known| known == code);
+        let rank = |code: u8| [INCOMPLETE, INTERRUPTED, FAILED, WRONG_INPUT].iter().position(|&known| known == code);
         let code = failures.iter().map(|failure| failure.code).max_by_key(|&code| rank(code)).unwrap_or(FAILED);
         Self { text: failures.into_iter().map(|failure| failure.text).collect(), code }
     }

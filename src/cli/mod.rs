@@ -7,6 +7,7 @@ mod progress;
 pub mod render;
 mod run;
 mod schema;
+mod study;
 mod table;
 mod validate;
 
@@ -20,6 +21,7 @@ use crate::cli::failure::Failure;
 use crate::run::assembly::{self, Assembly};
 use crate::run::inputs::Library;
 use crate::scenario::{LoadedScenario, SetArg};
+use crate::study::submit::quoted;
 
 /// Simulates split LLM inference at the wireless edge.
 ///
@@ -41,6 +43,8 @@ enum Command {
     /// Print the JSON Schema of the scenario file, for editors.
     Schema(schema::SchemaArgs),
     Profile(Box<profile::ProfileArgs>),
+    /// Run a scenario over a grid of parameters, here or in shards on a cluster.
+    Study(study::StudyArgs),
     /// Look at a model, check it, print its logits, or generate text over a channel.
     Model(model::ModelArgs),
 }
@@ -54,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::validate(&args),
         Command::Schema(args) => schema::schema(&args),
         Command::Profile(args) => profile::profile(&args),
+        Command::Study(args) => study::study(&args),
         Command::Model(args) => model::model(&args.command),
     };
     match done {
@@ -77,16 +82,6 @@ impl Sets {
             command.push_str(" --set ");
             command.push_str(&quoted(set.text()));
         }
-    }
-}
-
-/// An argument as a shell reads it.
-fn quoted(argument: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+%".contains(c);
-    if !argument.is_empty() && argument.chars().all(plain) {
-        argument.to_owned()
-    } else {
-        format!("'{}'", argument.replace('\'', r"'\''"))
     }
 }
 

@@ -66,6 +66,7 @@ fn group<'a>(problem: &'a Problem, sources: &'a [Source]) -> Group<'a> {
         ("found", problem.value.as_ref().filter(|_| !is_shown)),
         ("allowed", problem.allowed.as_ref()),
         ("hint", problem.hint.as_ref()),
+        ("met", problem.met.as_ref()),
     ];
     for (name, note) in notes {
         if let Some(note) = note {

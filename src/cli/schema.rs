@@ -9,6 +9,10 @@ use crate::record::{column_reference, column_section};
 use crate::run::profile::{ProfilePoint, ProfileRecord};
 use crate::scenario::devices::presets;
 use crate::scenario::{json_schema, scenario_reference_markdown};
+use crate::study::{study_reference_markdown, study_schema};
+
+/// What docs/study.md says before its tables.
+const STUDY_PAGE: &str = include_str!("study/study_page.md");
 
 #[derive(clap::Args, Debug)]
 pub struct SchemaArgs {
@@ -18,6 +22,9 @@ pub struct SchemaArgs {
     /// Print the reference of the CSV columns in Markdown (docs/columns.md) instead.
     #[arg(long)]
     columns: bool,
+    /// Of the study file instead of the scenario file; with --markdown docs/study.md.
+    #[arg(long, conflicts_with = "columns")]
+    study: bool,
 }
 
 pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
@@ -27,17 +34,24 @@ pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
         column_section::<ProfileRecord>(&mut page);
         column_section::<ProfilePoint<'_>>(&mut page);
         page
+    } else if args.study && args.markdown {
+        STUDY_PAGE.to_owned() + &study_reference_markdown()
+    } else if args.study {
+        pretty(&study_schema())?
     } else if args.markdown {
         "# The scenario file\n\nGenerated from the schema by `splitwave schema --markdown > docs/scenario.md`; do not edit.\n\n"
             .to_owned()
-            + &scenario_reference_markdown(&json_schema())
+            + &scenario_reference_markdown(json_schema())
             + &names()
     } else {
-        serde_json::to_string_pretty(&json_schema())
-            .map_err(|error| Failure::failed(&error.to_string(), "please report this"))?
-            + "\n"
+        pretty(json_schema())?
     };
     print(&text)
+}
+
+fn pretty(schema: &serde_json::Value) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(schema);
+    Ok(text.map_err(|error| Failure::failed(&error.to_string(), "please report this"))? + "\n")
 }
 
 /// What the names of devices and geometries stand for, in Markdown.

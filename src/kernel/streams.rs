@@ -51,6 +51,10 @@ pub enum Purpose {
     PacketLoss = 17,
     /// The choice of a generated token (entity: 0, index: position · 2³² + pair of tokens).
     TokenChoice = 18,
+    /// Values of a study's random points (seed: the sample's; replication and entity: two halves of the axis' hash; index: point).
+    StudySample = 19,
+    /// Values of a Latin hypercube, addressed as [`Purpose::StudySample`].
+    StudyHypercube = 20,
     /// Draws of tests and benches.
     Test = 99,
 }

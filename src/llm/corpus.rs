@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::builtin;
+use super::parquet_text;
 use super::tokenizer::{Tokenizer, TokenizerError};
 
 /// Sentences of fewer tokens are left out: headings' remains and single words say
@@ -40,6 +41,14 @@ pub enum CorpusError {
         /// The file.
         file: String,
         /// The system's reason.
+        reason: String,
+    },
+    /// The file is no Parquet file of texts.
+    #[error("{file}: is no Parquet file that a text can be read from: {reason}")]
+    Parquet {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
         reason: String,
     },
     /// The file is not text.
@@ -96,7 +105,7 @@ pub enum CorpusError {
 
 impl Corpus {
     /// Opens what a scenario's `model.corpus` names: [`builtin::NAME`], or the path of a
-    /// text file, taken as it is. `vocab` is the vocabulary of the model that will read it.
+    /// text file, taken as it is, or of a .parquet file whose rows are its lines. `vocab` is the vocabulary of the model that will read it.
     ///
     /// # Errors
     /// [`CorpusError`] if the file is missing, is not UTF-8, or doesn't go with the model.
@@ -109,7 +118,7 @@ impl Corpus {
         Self::from_bytes(source, &bytes, tokenizer, vocab, cut)
     }
 
-    /// Tokenises the bytes of a text; `file` names it in errors.
+    /// Tokenises the bytes of a text, or of a Parquet file if `file` says so; it names it in errors.
     ///
     /// # Errors
     /// [`CorpusError`] if they are not UTF-8 or don't go with the model.
@@ -120,8 +129,15 @@ impl Corpus {
         vocab: usize,
         cut: Segmentation,
     ) -> Result<Self, CorpusError> {
-        let text = std::str::from_utf8(bytes)
-            .map_err(|error| CorpusError::NotUtf8 { file: file.to_owned(), offset: error.valid_up_to() })?;
+        let read;
+        let text = if Path::new(file).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet")) {
+            read =
+                parquet_text::read(bytes).map_err(|reason| CorpusError::Parquet { file: file.to_owned(), reason })?;
+            &read
+        } else {
+            std::str::from_utf8(bytes)
+                .map_err(|error| CorpusError::NotUtf8 { file: file.to_owned(), offset: error.valid_up_to() })?
+        };
         let encode = |text: &str| {
             tokenizer.encode(text).map_err(|source| CorpusError::Tokenizer { file: file.to_owned(), source })
         };

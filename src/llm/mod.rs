@@ -83,6 +83,7 @@ mod limited_read;
 mod loaded;
 mod model;
 mod packed;
+mod parquet_text;
 mod perplexity;
 mod projection;
 mod quantised;

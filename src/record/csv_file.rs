@@ -222,6 +222,13 @@ fn header<R: Record>() -> Vec<u8> {
     line
 }
 
+/// The cells of a row, each with the text that it has in a record file.
+pub(super) fn cells<R: Record>(row: &R) -> Vec<String> {
+    let mut cells = Cells { buffer: Vec::new(), cells: Vec::with_capacity(R::COLUMNS.len()) };
+    row.cells(&mut cells);
+    cells.cells
+}
+
 /// Turns the comma behind the last cell into the end of the line.
 fn end_line(buffer: &mut [u8]) {
     if let Some(last) = buffer.last_mut() {
@@ -295,5 +302,46 @@ impl Line<'_> {
             }
         }
         self.buffer.extend_from_slice(b"\",");
+    }
+}
+
+/// Takes cells apart, as [`Line`] writes them.
+struct Cells {
+    buffer: Vec<u8>,
+    cells: Vec<String>,
+}
+
+impl Cells {
+    fn take(&mut self, write: impl FnOnce(&mut Line<'_>)) {
+        self.buffer.clear();
+        write(&mut Line { buffer: &mut self.buffer });
+        let text = self.buffer.strip_suffix(b",").unwrap_or(&self.buffer);
+        self.cells.push(String::from_utf8_lossy(text).into_owned());
+    }
+}
+
+impl CellVisitor for Cells {
+    fn integer(&mut self, value: u64) {
+        self.take(|line| line.integer(value));
+    }
+
+    fn signed(&mut self, value: i64) {
+        self.take(|line| line.signed(value));
+    }
+
+    fn real(&mut self, value: f64) {
+        self.take(|line| line.real(value));
+    }
+
+    fn seconds(&mut self, value: SimTime) {
+        self.take(|line| line.seconds(value));
+    }
+
+    fn word(&mut self, value: &str) {
+        self.take(|line| line.word(value));
+    }
+
+    fn empty(&mut self) {
+        self.take(|line| line.empty());
     }
 }

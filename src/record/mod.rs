@@ -7,6 +7,7 @@
 //!   group and for all, in memory that doesn't grow with the number of requests.
 //! - [`RunRecorder`] is the network's [`Recorder`](crate::network::ports::Recorder):
 //!   the files that a run keeps, and its summary.
+//! - [`Figures`] are the last rows of the summary as text, for who compares many runs.
 //! - [`column_reference`] prints what every column means.
 //!
 //! ```text
@@ -19,12 +20,14 @@
 mod accumulator;
 mod columns;
 mod csv_file;
+mod figures;
 mod recorder;
 mod summary;
 mod summary_row;
 
 pub use columns::{column_reference, section as column_section};
 pub use csv_file::{CsvFile, FileSeal, Sink};
+pub use figures::Figures;
 pub use recorder::{Recorded, RunRecorder, Wanted};
 pub use summary::{Summary, Utilisation};
 pub use summary_row::SummaryRow;

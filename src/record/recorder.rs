@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::network::ports::{RecordError, Recorder};
 use crate::network::rows::{DecisionRow, RequestRow, SeriesRow};
 use crate::record::csv_file::{CsvFile, FileSeal};
+use crate::record::figures::Figures;
 use crate::record::summary::{Summary, Utilisation};
 use crate::record::summary_row::SummaryRow;
 use crate::units::SimTime;
@@ -22,16 +23,18 @@ pub struct Wanted {
 
 /// What a run recorded.
 pub struct Recorded {
-    /// The files, in the order requests, decisions, series, summary.
+    /// The files, in the order requests, decisions, series, summary; none without a folder.
     pub seals: Vec<FileSeal>,
+    /// The last rows of `summary.csv`, as they stand there.
+    pub figures: Figures,
     /// The summary, for whoever wants to show it.
     pub summary: Summary,
 }
 
-/// Keeps the rows of a run: those of the files wanted on disk, those of requests
-/// in the summary.
+/// Keeps the rows of a run: those of the files wanted on disk, if it has a folder, those of
+/// requests in the summary.
 pub struct RunRecorder {
-    folder: PathBuf,
+    folder: Option<PathBuf>,
     requests: Option<CsvFile>,
     decisions: Option<CsvFile>,
     series: Option<CsvFile>,
@@ -45,12 +48,17 @@ impl RunRecorder {
     /// [`RecordError`] with the path of the file that can't be created.
     pub fn create(folder: &Path, wanted: Wanted, summary: Summary) -> Result<Self, RecordError> {
         Ok(Self {
-            folder: folder.to_owned(),
+            folder: Some(folder.to_owned()),
             requests: wanted.requests.then(|| CsvFile::create::<RequestRow<'_>>(folder)).transpose()?,
             decisions: wanted.decisions.then(|| CsvFile::create::<DecisionRow<'_>>(folder)).transpose()?,
             series: wanted.series.then(|| CsvFile::create::<SeriesRow>(folder)).transpose()?,
             summary,
         })
+    }
+
+    /// Keeps the summary only, and no file of it.
+    pub fn in_memory(summary: Summary) -> Self {
+        Self { folder: None, requests: None, decisions: None, series: None, summary }
     }
 
     /// The summary so far.
@@ -63,7 +71,7 @@ impl RunRecorder {
         &mut self.summary
     }
 
-    /// Completes the files and writes `summary.csv`.
+    /// Completes the files and writes `summary.csv`, if there is a folder.
     ///
     /// # Errors
     /// [`RecordError`] with the path of the file that can't be completed.
@@ -73,12 +81,14 @@ impl RunRecorder {
         for file in [requests, decisions, series].into_iter().flatten() {
             seals.push(file.finish()?);
         }
-        let mut file = CsvFile::create::<SummaryRow<'_>>(&folder)?;
-        for row in summary.rows(utilisation) {
-            file.push(&row)?;
+        if let Some(folder) = folder {
+            let mut file = CsvFile::create::<SummaryRow<'_>>(&folder)?;
+            for row in summary.rows(utilisation) {
+                file.push(&row)?;
+            }
+            seals.push(file.finish()?);
         }
-        seals.push(file.finish()?);
-        Ok(Recorded { seals, summary })
+        Ok(Recorded { seals, figures: Figures::of(&summary, utilisation), summary })
     }
 }
 

@@ -148,8 +148,19 @@ impl Assembly {
 ///
 /// # Errors
 /// Every problem of the scenario and of its inputs, located in its text.
-pub fn assemble(mut loaded: LoadedScenario, library: &mut Library) -> Result<Assembly, Box<BadScenario>> {
-    let (inputs, problems) = library.load(&loaded);
+pub fn assemble(loaded: LoadedScenario, library: &mut Library) -> Result<Assembly, Box<BadScenario>> {
+    let inputs = library.load(&loaded);
+    assemble_with(loaded, inputs)
+}
+
+/// [`assemble`] with what [`Library::load`] gave.
+///
+/// # Errors
+/// Every problem of the scenario and of its inputs, located in its text.
+pub fn assemble_with(
+    mut loaded: LoadedScenario,
+    (inputs, problems): (Option<Inputs>, Vec<Problem>),
+) -> Result<Assembly, Box<BadScenario>> {
     loaded.add(problems);
     let built = inputs.map(|inputs| Assembly::new(&loaded.scenario, inputs));
     match built {

@@ -40,14 +40,23 @@ pub struct RunIdentity<'a> {
 impl RunIdentity<'_> {
     /// The run id: the first 16 hex digits of the BLAKE3 hash of [`RunIdentity::canonical`].
     pub fn run_id(&self) -> String {
-        let mut id = blake3::hash(self.canonical().as_bytes()).to_hex().to_string();
-        id.truncate(RUN_ID_DIGITS);
-        id
+        id_of(&self.canonical())
+    }
+
+    /// The run ids of the first so many replications, whatever [`RunIdentity::replication`] says.
+    pub fn run_ids(&self, replications: u32) -> Vec<String> {
+        let rest = self.canonical_rest();
+        (0..replications).map(|replication| id_of(&canonical_head(replication, &rest))).collect()
     }
 
     /// The text that is hashed: JSON with sorted keys, without whitespace and
     /// default-valued keys, whole numbers without a fraction.
     pub fn canonical(&self) -> String {
+        canonical_head(self.replication, &self.canonical_rest())
+    }
+
+    /// The canonical text behind the replication.
+    fn canonical_rest(&self) -> String {
         let mut scenario = self.scenario.clone();
         if let Value::Object(keys) = &mut scenario {
             keys.retain(|key, _| !NOT_IDENTITY.contains(&key.as_str()));
@@ -59,11 +68,7 @@ impl RunIdentity<'_> {
             remove(&mut scenario, name);
         }
         let mut text = String::new();
-        let _ = write!(
-            text,
-            "{{\"replication\":{},\"results_version\":{RESULTS_VERSION},\"seed\":{},\"inputs\":{{",
-            self.replication, self.seed
-        );
+        let _ = write!(text, "\"results_version\":{RESULTS_VERSION},\"seed\":{},\"inputs\":{{", self.seed);
         for (index, (name, hash)) in self.inputs.iter().enumerate() {
             let comma = if index > 0 { "," } else { "" };
             let _ = write!(text, "{comma}{}:{}", quoted(name), quoted(hash));
@@ -73,6 +78,16 @@ impl RunIdentity<'_> {
         text.push('}');
         text
     }
+}
+
+fn canonical_head(replication: u32, rest: &str) -> String {
+    format!("{{\"replication\":{replication},{rest}")
+}
+
+fn id_of(canonical: &str) -> String {
+    let mut id = blake3::hash(canonical.as_bytes()).to_hex().to_string();
+    id.truncate(RUN_ID_DIGITS);
+    id
 }
 
 /// `value` less what says no more than `defaults`:
@@ -122,7 +137,7 @@ fn same(a: &Value, b: &Value) -> bool {
             a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| same(value, other)))
         }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Value::Number(_), Value::Number(_)) => canonical_of(a) == canonical_of(b),
+        (Value::Number(_), Value::Number(_)) => a == b || canonical_of(a) == canonical_of(b),
         _ => a == b,
     }
 }

@@ -32,8 +32,8 @@ pub struct Inputs {
 
 type CorpusKey = (String, String, bool);
 
-/// Files loaded so far.
-#[derive(Default)]
+/// Files loaded so far. A clone shares them, and costs no more than their names.
+#[derive(Clone, Default)]
 pub struct Library {
     models: BTreeMap<String, Arc<LoadedModel>>,
     corpora: BTreeMap<CorpusKey, Arc<Corpus>>,

@@ -8,6 +8,7 @@
 
 pub mod assembly;
 mod checks;
+pub mod clock;
 pub mod identity;
 pub mod inputs;
 pub mod manifest;

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use crate::kernel::Streams;
 use crate::network::ports::RecordError;
 use crate::network::simulation::{Ports, Progress, Simulation, SimulationError, Totals};
-use crate::record::{RunRecorder, Summary, Utilisation, Wanted};
+use crate::record::{Figures, Recorded, RunRecorder, Summary, Utilisation, Wanted};
 use crate::run::assembly::Assembly;
 use crate::run::identity::RunIdentity;
 use crate::run::manifest::Manifest;
@@ -54,12 +54,23 @@ pub enum RunOutcome {
         totals: Totals,
         /// Wall time \[s\].
         wall_s: f64,
+        /// What it came to.
+        figures: Figures,
     },
     /// Its results were there already.
     Skipped {
         /// Their folder.
         path: PathBuf,
     },
+}
+
+/// A run that left no file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// What it came to.
+    pub figures: Figures,
+    /// What it says of itself.
+    pub totals: Totals,
 }
 
 /// Why a run failed.
@@ -112,7 +123,17 @@ pub enum RunNews {
 
 impl Job {
     /// The run's id: a hash of everything that its results depend on.
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method itself is of one lifetime only")]
     pub fn run_id(&self) -> String {
+        self.identify(|identity| identity.run_id())
+    }
+
+    /// The ids of the first so many replications, whatever this one's number is.
+    pub fn run_ids(&self, replications: u32) -> Vec<String> {
+        self.identify(|identity| identity.run_ids(replications))
+    }
+
+    fn identify<T>(&self, read: impl FnOnce(&RunIdentity<'_>) -> T) -> T {
         let mut scenario = self.resolved();
         // A text that nobody reads has no content hash that could stand for its path.
         if self.assembly.inputs.corpus.is_none()
@@ -125,14 +146,13 @@ impl Job {
         {
             quality.shift_remove("table");
         }
-        RunIdentity {
+        read(&RunIdentity {
             scenario: &scenario,
-            defaults: &crate::scenario::defaults(),
+            defaults: crate::scenario::defaults(),
             inputs: &self.assembly.inputs.hashes,
             seed: self.seed,
             replication: self.replication,
-        }
-        .run_id()
+        })
     }
 
     fn resolved(&self) -> serde_json::Value {
@@ -174,11 +194,66 @@ impl Job {
         manifest.inputs.clone_from(&assembly.inputs.hashes);
         manifest.resolved = assembly.resolved_names();
 
+        let recorder = RunRecorder::create(attempt.path(), wanted, self.summary())?;
+        let (totals, recorded) = match self.simulate(recorder, pool, &options.interrupt, watch)? {
+            Simulated::Whole { totals, recorded } => (totals, recorded),
+            Simulated::Interrupted { at, written } => {
+                // Rows so far stay, whole; the folder says that it is no finished run.
+                let partial =
+                    attempt.interrupt("interrupted by a signal, or by the time limit of a run", at, &self.command)?;
+                written?;
+                return Err(RunError::Interrupted { at, partial: Some(partial) });
+            }
+        };
+        for (key, count) in [
+            ("events", totals.progress.events),
+            ("requests", totals.progress.arrived),
+            ("decisions", totals.progress.steps),
+        ] {
+            manifest.counts.insert(key.to_owned(), count);
+        }
+        let manifest = manifest.complete(recorded.seals);
+        let wall_s = manifest.wall_s;
+        let path = attempt.finish(&manifest)?.path;
+        Ok(RunOutcome::Finished { path, totals, wall_s, figures: recorded.figures })
+    }
+
+    /// Runs it and leaves no file: the figures have the text that `summary.csv` would have.
+    /// Stops when `interrupt` is raised.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn run_in_memory(
+        &self,
+        pool: &Arc<rayon::ThreadPool>,
+        interrupt: &Interrupt,
+        watch: &mut dyn FnMut(&Progress),
+    ) -> Result<Measured, RunError> {
+        match self.simulate(RunRecorder::in_memory(self.summary()), pool, interrupt, watch)? {
+            Simulated::Whole { totals, recorded } => Ok(Measured { figures: recorded.figures, totals }),
+            Simulated::Interrupted { at, .. } => Err(RunError::Interrupted { at, partial: None }),
+        }
+    }
+
+    /// The summary of a run that has not begun.
+    fn summary(&self) -> Summary {
+        let network = &self.assembly.network;
         let groups: Vec<(String, u32)> = network.groups.iter().map(|group| (group.name.clone(), group.count)).collect();
-        let summary = Summary::new(&groups, network.warmup, network.duration.saturating_sub(network.warmup));
-        let mut recorder = RunRecorder::create(attempt.path(), wanted, summary)?;
+        Summary::new(&groups, network.warmup, network.duration.saturating_sub(network.warmup))
+    }
+
+    /// The one way from a job to its rows, wherever they go.
+    fn simulate(
+        &self,
+        mut recorder: RunRecorder,
+        pool: &Arc<rayon::ThreadPool>,
+        interrupt: &Interrupt,
+        watch: &mut dyn FnMut(&Progress),
+    ) -> Result<Simulated, RunError> {
+        let assembly = &self.assembly;
+        let network = &assembly.network;
         let streams = Streams::new(self.seed, self.replication);
-        let mut quality = assembly.quality(streams, pool, options.interrupt.flag());
+        let mut quality = assembly.quality(streams, pool, interrupt.flag());
         let prompts = assembly.prompts();
         let mut controllers = assembly.controllers(streams);
         let ports = Ports {
@@ -191,35 +266,30 @@ impl Job {
         let simulation = Simulation::new(network, streams, ports).map_err(RunError::Simulation)?;
         let totals = simulation.run(&mut |progress| {
             watch(progress);
-            if options.interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        let totals = match totals {
-            Ok(totals) => totals,
-            Err(SimulationError::Interrupted { now }) => {
-                // Rows so far stay, whole; the folder says that it is no finished run.
-                recorder.summary_mut().set_window(now.saturating_sub(network.warmup));
-                let written = recorder.finish(&Utilisation::default());
-                let partial = attempt.interrupt("interrupted by a signal", now, &self.command)?;
-                written?;
-                return Err(RunError::Interrupted { at: now, partial: Some(partial) });
+        match totals {
+            Ok(totals) => {
+                let utilisation = Utilisation { uplink: totals.uplink_utilisation, edge: totals.edge_utilisation };
+                Ok(Simulated::Whole { totals, recorded: recorder.finish(&utilisation)? })
             }
-            Err(SimulationError::Record(error)) => return Err(RunError::Record(error)),
-            Err(error) => return Err(RunError::Simulation(error)),
-        };
-        let utilisation = Utilisation { uplink: totals.uplink_utilisation, edge: totals.edge_utilisation };
-        let seals = recorder.finish(&utilisation)?.seals;
-        for (key, count) in [
-            ("events", totals.progress.events),
-            ("requests", totals.progress.arrived),
-            ("decisions", totals.progress.steps),
-        ] {
-            manifest.counts.insert(key.to_owned(), count);
+            Err(SimulationError::Interrupted { now }) => {
+                recorder.summary_mut().set_window(now.saturating_sub(network.warmup));
+                let written = recorder.finish(&Utilisation::default()).map(drop);
+                Ok(Simulated::Interrupted { at: now, written })
+            }
+            Err(SimulationError::Record(error)) => Err(RunError::Record(error)),
+            Err(error) => Err(RunError::Simulation(error)),
         }
-        let manifest = manifest.complete(seals);
-        let wall_s = manifest.wall_s;
-        let path = attempt.finish(&manifest)?.path;
-        Ok(RunOutcome::Finished { path, totals, wall_s })
     }
+}
+
+/// How a simulation ended.
+enum Simulated {
+    /// At its end.
+    Whole { totals: Totals, recorded: Recorded },
+    /// Earlier, for somebody asked; `written` says whether the rows so far could be kept.
+    Interrupted { at: SimTime, written: Result<(), RecordError> },
 }
 
 /// Starts the pool that model evaluations run on.

@@ -1,5 +1,7 @@
 //! Processors by name: the presets and the scenario's own.
 
+use std::sync::OnceLock;
+
 use crate::network::compute::Processor;
 use crate::scenario::document::Document;
 use crate::scenario::nodes::DeviceTable;
@@ -12,17 +14,18 @@ struct Presets {
 }
 
 /// The presets, in the order of `devices.toml`.
-pub fn presets() -> Vec<DeviceTable> {
-    // The file is part of the program; a test reads it.
-    Document::parse("devices.toml", PRESETS, &[]).read::<Presets>().map(|presets| presets.device).unwrap_or_default()
+pub fn presets() -> &'static [DeviceTable] {
+    static TABLES: OnceLock<Vec<DeviceTable>> = OnceLock::new();
+    TABLES.get_or_init(|| {
+        // The file is part of the program; a test reads it.
+        let presets = Document::parse("devices.toml", PRESETS, &[]).read::<Presets>();
+        presets.map(|presets| presets.device).unwrap_or_default()
+    })
 }
 
 /// The table of that name; the scenario's own come before the presets.
-pub fn table(name: &str, own: &[DeviceTable]) -> Option<DeviceTable> {
-    own.iter()
-        .find(|table| table.name == name)
-        .cloned()
-        .or_else(|| presets().into_iter().find(|table| table.name == name))
+pub fn table<'t>(name: &str, own: &'t [DeviceTable]) -> Option<&'t DeviceTable> {
+    own.iter().chain(presets()).find(|table| table.name == name)
 }
 
 /// The device of that name; the scenario's own come before the presets.
@@ -37,8 +40,8 @@ pub fn find(name: &str, own: &[DeviceTable]) -> Option<Processor> {
 }
 
 /// The names of all devices that a scenario may use.
-pub fn names(own: &[DeviceTable]) -> Vec<String> {
-    own.iter().map(|table| table.name.clone()).chain(presets().into_iter().map(|table| table.name)).collect()
+pub fn names(own: &[DeviceTable]) -> impl Iterator<Item = &str> {
+    own.iter().chain(presets()).map(|table| table.name.as_str())
 }
 
 #[cfg(test)]

@@ -3,16 +3,18 @@
 //! The file and the overlays keep their own texts. A syntax error costs the statement it stands in, not the rest of
 //! the file: the statement is blanked and the file read again, until what is left is clean or too little is left.
 
-use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeTable, DeValue};
 
+use super::outline::Outline;
 use super::overlay::{self, SetArg};
 use super::problem::{KeyPath, MAX_DEPTH, Origin, Place, Problem, Source, Step, child_path, clip};
+use super::reader::Reader;
 use super::walk;
 
 /// A value and its place; a table's place is its header.
@@ -93,7 +95,7 @@ impl Value {
 /// A scenario file with its overlays, read as far as it can be read.
 #[derive(Clone, Debug)]
 pub struct Document {
-    sources: Vec<Source>,
+    sources: Arc<[Source]>,
     root: Node,
     problems: Vec<(Place, Problem)>,
     has_gaps: bool,
@@ -102,17 +104,22 @@ pub struct Document {
 impl Document {
     /// Reads a file's text and lays the overlays over it, in their order. Problems are kept for [`Self::read`].
     pub fn parse(name: impl AsRef<str>, text: impl Into<String>, sets: &[SetArg]) -> Self {
-        let mut sources = vec![Source { origin: Origin::new(name), text: text.into() }];
+        let mut sources = vec![Source { origin: Origin::new(name), text: Arc::from(text.into()) }];
         let mut problems = Vec::new();
         let (mut root, has_gaps) = read_statements(&sources[0].text, &mut problems);
         for (index, set) in sets.iter().enumerate() {
             let source = index + 1;
-            sources.push(Source { origin: set.origin(source), text: set.text().to_owned() });
+            sources.push(Source { origin: set.origin(source), text: Arc::from(set.text()) });
             if let Err(problem) = overlay::apply(&mut root, set, source) {
                 problems.push((Place { source, span: problem.span.clone().unwrap_or(0..0) }, *problem));
             }
         }
-        Self { sources, root, problems, has_gaps }
+        Self { sources: sources.into(), root, problems, has_gaps }
+    }
+
+    /// A tree of values that stand in several texts; a value's place counts them.
+    pub fn from_parts(sources: Arc<[Source]>, root: Node) -> Self {
+        Self { sources, root, problems: Vec::new(), has_gaps: false }
     }
 
     /// Reads a file's bytes like [`Self::parse`]; bytes that are no UTF-8 are a problem at their line.
@@ -133,6 +140,36 @@ impl Document {
         &self.sources
     }
 
+    /// What can't be read as TOML.
+    pub fn syntax_problems(&self) -> Vec<Problem> {
+        self.problems.iter().cloned().map(|(place, problem)| self.placed(place, problem)).collect()
+    }
+
+    /// Reads a part of the document, which stands at `path`, as [`Self::read`] reads all of it.
+    ///
+    /// # Errors
+    /// All problems of that part.
+    pub fn read_part<T: DeserializeOwned + JsonSchema>(&self, node: &Node, path: &str) -> Result<T, Vec<Problem>> {
+        let schema = schemars::schema_for!(T);
+        let mut found = Vec::new();
+        let outline = Outline::new(schema.as_value());
+        walk::check_at(node, walk::Path::Root(path), &outline, &self.sources, false, &mut found);
+        if found.is_empty() {
+            let read = T::deserialize(Reader(node));
+            return read.map_err(|error| {
+                let place = error.place.unwrap_or_else(|| node.place.clone());
+                vec![self.placed(place, Problem::error(path, error.message))]
+            });
+        }
+        Err(found.into_iter().map(|(place, problem)| self.placed(place, problem)).collect())
+    }
+
+    /// The text of a value, as written.
+    pub fn written(&self, node: &Node) -> &str {
+        let source = self.sources.get(node.place.source);
+        source.and_then(|source| source.text.get(node.place.span.clone())).unwrap_or_default()
+    }
+
     /// The tree of values.
     pub fn root(&self) -> &Node {
         &self.root
@@ -145,24 +182,25 @@ impl Document {
     /// All problems, in the order of the texts: syntax, unknown and missing keys, wrong types, unknown names, values
     /// out of range; and if there is none of these, what `T`'s own `Deserialize` refuses.
     pub fn read<T: DeserializeOwned + JsonSchema>(&self) -> Result<T, Vec<Problem>> {
-        let problems = self.check(schemars::schema_for!(T).as_value());
+        self.read_by(&Outline::new(schemars::schema_for!(T).as_value()))
+    }
+
+    /// [`Self::read`] by a schema that is at hand.
+    pub(super) fn read_by<T: DeserializeOwned>(&self, outline: &Outline<'_>) -> Result<T, Vec<Problem>> {
+        let problems = self.check(outline);
         if problems.iter().any(Problem::is_error) {
             return Err(problems);
         }
-        let bases = self.bases();
-        let tree = self.spanned(&self.root, &bases).map_err(|problem| vec![*problem])?;
-        T::deserialize(ValueDeserializer::from(tree)).map_err(|error| {
-            let span = error.span().unwrap_or(0..0);
-            let source = bases.iter().rposition(|&base| base <= span.start).unwrap_or(0);
-            let place = Place { source, span: span.start - bases[source]..span.end.max(span.start) - bases[source] };
+        T::deserialize(Reader(&self.root)).map_err(|error| {
+            let place = error.place.unwrap_or(Place { source: 0, span: 0..0 });
             let path = path_of(&self.root, &place, "").unwrap_or_default();
-            vec![self.placed(place, Problem::error(path, error.message().trim_end()))]
+            vec![self.placed(place, Problem::error(path, error.message.trim_end()))]
         })
     }
 
     /// What is left when everything that `problems` refuses is taken out and counts as its default: enough to look
     /// for further problems, not to run. `None` if that is no `T` either. A missing `name` gets one.
-    pub fn salvage<T: DeserializeOwned + JsonSchema>(&self, problems: &[Problem]) -> Option<T> {
+    pub(super) fn salvage<T: DeserializeOwned>(&self, problems: &[Problem], outline: &Outline<'_>) -> Option<T> {
         let mut rest = Self { problems: Vec::new(), ..self.clone() };
         for problem in problems.iter().filter(|problem| problem.is_error()) {
             let (Some(origin), Some(span)) = (&problem.origin, &problem.span) else { continue };
@@ -176,13 +214,13 @@ impl Document {
             let node = Node { place: place.clone(), value: Value::String("unnamed".into()) };
             entries.push(Entry { key: "name".into(), place, node });
         }
-        rest.read().ok()
+        rest.read_by(outline).ok()
     }
 
-    /// All problems of the tree under a JSON Schema, without deserialising it.
-    pub fn check(&self, schema: &serde_json::Value) -> Vec<Problem> {
+    /// All problems of the tree under a schema, without deserialising it.
+    fn check(&self, outline: &Outline<'_>) -> Vec<Problem> {
         let mut found = self.problems.clone();
-        walk::check(&self.root, schema, &self.sources, self.has_gaps, &mut found);
+        walk::check(&self.root, outline, &self.sources, self.has_gaps, &mut found);
         found.sort_by_key(|(place, _)| (place.source, place.span.start));
         found.into_iter().map(|(place, problem)| self.placed(place, problem)).collect()
     }
@@ -240,47 +278,6 @@ impl Document {
     fn placed(&self, place: Place, problem: Problem) -> Problem {
         let origin = self.sources[place.source].origin.clone();
         problem.with_place(origin, place.span)
-    }
-
-    /// Where each source begins if the texts stood one after the other: one span then also tells its source.
-    fn bases(&self) -> Vec<usize> {
-        let lengths = self.sources.iter().map(|source| source.text.len() + 1);
-        lengths.scan(0, |next, length| Some(std::mem::replace(next, *next + length))).collect()
-    }
-
-    /// The tree as toml's own spanned values, which serde reads; spans count from the first source's begin.
-    fn spanned<'d>(&'d self, node: &'d Node, bases: &[usize]) -> Result<Spanned<DeValue<'d>>, Box<Problem>> {
-        let Place { source, span } = &node.place;
-        let shift = |place: &Place| place.span.start + bases[place.source]..place.span.end + bases[place.source];
-        let value = match &node.value {
-            Value::String(text) => DeValue::String(Cow::Borrowed(text)),
-            Value::Boolean(flag) => DeValue::Boolean(*flag),
-            Value::Array(items) => {
-                let mut array = toml::de::DeArray::new();
-                for item in items {
-                    array.push(self.spanned(item, bases)?);
-                }
-                DeValue::Array(array)
-            }
-            Value::Table(entries) => {
-                let mut table = DeTable::new();
-                for Entry { key, place, node } in entries {
-                    let key = Spanned::new(shift(place), Cow::Borrowed(key.as_str()));
-                    table.insert(key, self.spanned(node, bases)?);
-                }
-                DeValue::Table(table)
-            }
-            // Numbers keep their digits in the text only.
-            Value::Integer(_) | Value::Float(_) | Value::Datetime | Value::Unreadable => {
-                let text = &self.sources[*source].text[span.clone()];
-                let parsed = DeValue::parse(text).map_err(|error| {
-                    let problem = Problem::error("", error.message()).with_value(clip(text));
-                    Box::new(self.placed(node.place.clone(), problem))
-                })?;
-                parsed.into_inner()
-            }
-        };
-        Ok(Spanned::new(shift(&node.place), value))
     }
 }
 

@@ -9,8 +9,10 @@ pub mod air;
 pub mod devices;
 mod document;
 pub mod nodes;
+mod outline;
 mod overlay;
 pub mod problem;
+mod reader;
 mod reference;
 pub mod schema;
 mod unused;
@@ -19,12 +21,17 @@ pub mod values;
 mod walk;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-pub use document::{Document, Node};
-pub use overlay::{SetArg, SetArgError};
-pub use problem::{Origin, Problem, Severity, Source};
+use outline::Outline;
+
+pub use document::{Document, Entry, Node, Value};
+pub use overlay::{SetArg, SetArgError, lay, resolve};
+pub use problem::{KeyPath, Origin, Place, Problem, Severity, Source, Step};
 pub use reference::scenario_reference_markdown;
 pub use schema::Scenario;
+pub use validate::check_name;
+pub use walk::nearest;
 
 /// A scenario that was read and checked, with the text that it came from.
 #[derive(Debug)]
@@ -82,11 +89,18 @@ impl LoadedScenario {
     }
 
     fn salvage_bytes(path: &Path, bytes: &[u8], sets: &[SetArg]) -> Result<Self, Box<BadScenario>> {
-        let document = Document::parse_bytes(path.display().to_string(), bytes, sets);
-        let (scenario, problems): (Scenario, _) = match document.read() {
+        Self::from_document(path, Document::parse_bytes(path.display().to_string(), bytes, sets))
+    }
+
+    /// Checks a document as [`LoadedScenario::salvage`] does a file; paths that it names count from `path`.
+    ///
+    /// # Errors
+    /// [`BadScenario`] if too little of it can be read.
+    pub fn from_document(path: &Path, document: Document) -> Result<Self, Box<BadScenario>> {
+        let (scenario, problems): (Scenario, _) = match document.read_by(scenario_outline()) {
             Ok(scenario) => (scenario, Vec::new()),
             Err(problems) => {
-                let Some(scenario) = document.salvage(&problems) else {
+                let Some(scenario) = document.salvage(&problems, scenario_outline()) else {
                     let sources = document.sources().to_vec();
                     return Err(Box::new(BadScenario { path: path.to_owned(), sources, problems }));
                 };
@@ -149,13 +163,23 @@ impl LoadedScenario {
 }
 
 /// The JSON Schema of the scenario file.
-pub fn json_schema() -> serde_json::Value {
-    schemars::schema_for!(Scenario).to_value()
+pub fn json_schema() -> &'static serde_json::Value {
+    static SCHEMA: OnceLock<serde_json::Value> = OnceLock::new();
+    SCHEMA.get_or_init(|| schemars::schema_for!(Scenario).to_value())
+}
+
+/// The schema with its references followed.
+fn scenario_outline() -> &'static Outline<'static> {
+    static OUTLINE: OnceLock<Outline<'static>> = OnceLock::new();
+    OUTLINE.get_or_init(|| Outline::new(json_schema()))
 }
 
 /// The scenario with every key at its default, as JSON.
-pub fn defaults() -> serde_json::Value {
-    let document = Document::parse("defaults", "name = \"defaults\"", &[]);
-    let scenario: Option<Scenario> = document.read().ok();
-    serde_json::to_value(scenario).unwrap_or_default()
+pub fn defaults() -> &'static serde_json::Value {
+    static DEFAULTS: OnceLock<serde_json::Value> = OnceLock::new();
+    DEFAULTS.get_or_init(|| {
+        let document = Document::parse("defaults", "name = \"defaults\"", &[]);
+        let scenario: Option<Scenario> = document.read_by(scenario_outline()).ok();
+        serde_json::to_value(scenario).unwrap_or_default()
+    })
 }

@@ -110,6 +110,45 @@ pub(super) fn apply(root: &mut Node, set: &SetArg, source: usize) -> Result<(), 
     Ok(())
 }
 
+/// The way from `root` to where a dotted path leads, with elements of arrays by their index.
+///
+/// # Errors
+/// What is in the way: a number where a table should be, an element that isn't there. Nothing is said of missing keys.
+pub fn resolve(root: &Node, path: &KeyPath) -> Result<Vec<Step>, Box<Problem>> {
+    let mut tree = root.clone();
+    let mut node = &mut tree;
+    let mut text = String::new();
+    for (step, _) in &path.steps {
+        let place = node.place.clone();
+        node = descend(node, &mut text, step, &place)?;
+    }
+    // What `descend` writes is a path.
+    Ok(KeyPath::parse(&text).map(|path| path.steps.into_iter().map(|(step, _)| step).collect()).unwrap_or_default())
+}
+
+/// Lays a value where a resolved way leads; tables that are missing on the way are made, and stand at `place`.
+pub fn lay(root: &mut Node, way: &[Step], place: &Place, value: Node) {
+    let mut node = root;
+    for step in way {
+        let next = match (&mut node.value, step) {
+            (Value::Array(items), Step::Index(index)) => items.get_mut(*index),
+            (Value::Table(entries), Step::Key(key)) => {
+                let index = entries.iter().position(|entry| entry.key == *key).unwrap_or_else(|| {
+                    let node = Node { place: place.clone(), value: Value::Table(Vec::new()) };
+                    entries.push(Entry { key: key.clone(), place: place.clone(), node });
+                    entries.len() - 1
+                });
+                entries.get_mut(index).map(|entry| &mut entry.node)
+            }
+            _ => None,
+        };
+        // A way that was resolved in this tree leads on.
+        let Some(next) = next else { return };
+        node = next;
+    }
+    *node = value;
+}
+
 /// The value after `=`, its spans counted in the whole argument.
 fn read_value(set: &SetArg, source: usize) -> Result<Node, Box<Problem>> {
     let raw = &set.text[set.value.clone()];

@@ -46,7 +46,7 @@ pub struct Source {
     /// Its name in messages.
     pub origin: Origin,
     /// The whole text; spans count its bytes.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// Where a value was read: the number of its source (0 is the file, `k` the `k`-th overlay) and the bytes there.
@@ -78,6 +78,8 @@ pub struct Problem {
     pub allowed: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Where it was met, if a scenario is looked at under many values: how many points of a study, and which.
+    pub met: Option<String>,
     /// Whether the problem stops the run.
     pub severity: Severity,
 }
@@ -93,6 +95,7 @@ impl Problem {
             value: None,
             allowed: None,
             hint: None,
+            met: None,
             severity: Severity::Error,
         }
     }
@@ -148,6 +151,9 @@ impl fmt::Display for Problem {
         }
         if let Some(hint) = &self.hint {
             write!(f, "; {hint}")?;
+        }
+        if let Some(met) = &self.met {
+            write!(f, "; met at {met}")?;
         }
         Ok(())
     }

@@ -353,6 +353,7 @@ pub fn scenario_reference_markdown(schema: &Json) -> String {
             let default = match schemas.facets(schema).into_iter().find_map(|facet| facet.get("default")) {
                 _ if required(key) => "required".to_owned(),
                 Some(Json::Null) | None => "—".to_owned(),
+                Some(Json::Object(keys)) if keys.is_empty() => "—".to_owned(),
                 Some(default) if is_section(default, &schemas.types(schema)) => "see its section".to_owned(),
                 Some(default) => format!("`{}`", toml_text(default)),
             };

@@ -138,7 +138,7 @@ pub enum FlopCountName {
 pub struct ModelTable {
     /// The model that runs: "builtin", or the path of a Hugging Face directory (config.json, tokenizer.json, and model.safetensors or its shards with model.safetensors.index.json) or of a .gguf file.
     pub source: String,
-    /// The text that prompts are cut from: "builtin", or the path of a UTF-8 text file.
+    /// The text that prompts are cut from: "builtin", or the path of a UTF-8 text file, or of a .parquet file whose column `text` has its lines (WikiText's release).
     pub corpus: String,
     /// How prompts are cut from the corpus.
     pub window: WindowKind,

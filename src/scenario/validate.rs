@@ -51,7 +51,8 @@ pub fn validate(scenario: &Scenario) -> Vec<Problem> {
     problems
 }
 
-fn check_name(problems: &mut Vec<Problem>, path: &str, name: &str) {
+/// A name that can be a folder's and stand in a CSV file.
+pub fn check_name(problems: &mut Vec<Problem>, path: &str, name: &str) {
     let fits = !name.is_empty()
         && name.len() <= 100
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
@@ -322,12 +323,12 @@ fn check_ue(problems: &mut Vec<Problem>, path: &str, ue: &UeTable, scenario: &Sc
 }
 
 fn check_device(problems: &mut Vec<Problem>, path: &str, device: &str, scenario: &Scenario) {
-    let names = devices::names(&scenario.device);
-    if !names.iter().any(|name| name == device) {
+    if !devices::names(&scenario.device).any(|name| name == device) {
+        let names: Vec<_> = devices::names(&scenario.device).collect();
         let problem = Problem::error(path, "no device has this name")
             .with_value(format!("{device:?}"))
             .with_allowed(names.join(", "));
-        problems.push(with_nearest(problem, device, names.iter().map(String::as_str)));
+        problems.push(with_nearest(problem, device, names.into_iter()));
     }
 }
 

@@ -4,56 +4,89 @@
 //! differ in type. What no schema says is left to `Deserialize` and to the checks that know the meaning.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use serde_json::Value as Json;
 
 use super::document::{Node, Value};
+use super::outline::{Facts, Id, Others, Outline};
 use super::problem::{Place, Problem, Source, child_path, clip};
-use super::reference::Schemas;
 
 type Found = Vec<(Place, Problem)>;
 
 /// So many problems get the nearest valid key.
 const MOST_SEARCHED: usize = 1000;
 
-/// Adds all problems of the tree below `root` under `schema`. After syntax errors (`has_gaps`) no key counts as missing.
-pub(super) fn check(root: &Node, schema: &Json, sources: &[Source], has_gaps: bool, found: &mut Found) {
-    let schemas = Schemas(schema);
-    let walk = Walk { schemas, all_keys: schemas.all_keys(), sources, has_gaps };
-    non_finite(root, "", found);
-    walk.value(root, schema, "", found);
+/// Adds all problems of the tree below `root` under a schema. After syntax errors (`has_gaps`) no key counts as missing.
+pub(super) fn check(root: &Node, outline: &Outline<'_>, sources: &[Source], has_gaps: bool, found: &mut Found) {
+    check_at(root, Path::Root(""), outline, sources, has_gaps, found);
+}
+
+/// [`check`] of a part of a document whose root stands at `path`.
+pub(super) fn check_at(
+    node: &Node,
+    path: Path<'_>,
+    outline: &Outline<'_>,
+    sources: &[Source],
+    has_gaps: bool,
+    found: &mut Found,
+) {
+    let walk = Walk { outline, sources, has_gaps };
+    non_finite(node, path, found);
+    walk.value(node, Outline::ROOT, path, found);
+}
+
+/// The way from the root to a value; its text is made for problems only.
+#[derive(Clone, Copy)]
+pub(super) enum Path<'p> {
+    /// Where the walk begins.
+    Root(&'p str),
+    /// A key of a table.
+    Key(&'p Path<'p>, &'p str),
+    /// An element of an array.
+    Index(&'p Path<'p>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root(path) => f.write_str(path),
+            Self::Key(parent, key) => f.write_str(&child_path(&parent.to_string(), &clip(key))),
+            Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
 }
 
 /// Reports every NaN and infinity, also where the schema knows no key.
-fn non_finite(node: &Node, path: &str, found: &mut Found) {
+fn non_finite(node: &Node, path: Path<'_>, found: &mut Found) {
     match &node.value {
         Value::Float(number) if !number.is_finite() => {
-            let problem = Problem::error(path, format!("`{path}` must be a finite number")).with_value(number);
-            found.push((node.place.clone(), problem));
+            let path = path.to_string();
+            let message = format!("`{path}` must be a finite number");
+            found.push((node.place.clone(), Problem::error(path, message).with_value(number)));
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                non_finite(item, &format!("{path}[{index}]"), found);
+                non_finite(item, Path::Index(&path, index), found);
             }
         }
         Value::Table(entries) => {
             for entry in entries {
-                non_finite(&entry.node, &child_path(path, &clip(&entry.key)), found);
+                non_finite(&entry.node, Path::Key(&path, &entry.key), found);
             }
         }
         _ => {}
     }
 }
 
-struct Walk<'s> {
-    schemas: Schemas<'s>,
-    all_keys: Vec<(String, &'s str)>,
-    sources: &'s [Source],
+struct Walk<'w, 's> {
+    outline: &'w Outline<'s>,
+    sources: &'w [Source],
     has_gaps: bool,
 }
 
-impl<'s> Walk<'s> {
-    fn value(&self, node: &Node, schema: &'s Json, path: &str, found: &mut Found) {
+impl<'s> Walk<'_, 's> {
+    fn value(&self, node: &Node, id: Id, path: Path<'_>, found: &mut Found) {
         let is_done = match node.value {
             Value::Unreadable => true,
             Value::Float(number) => !number.is_finite(),
@@ -62,64 +95,64 @@ impl<'s> Walk<'s> {
         if is_done {
             return;
         }
-        if !self.accepts(schema, &node.value) {
-            found.push((node.place.clone(), self.wrong_type(node, schema, path)));
+        let facts = self.outline.facts(id);
+        let schema = facts.schema;
+        if !facts.accepts(&node.value) {
+            found.push((node.place.clone(), self.wrong_type(node, schema, &path.to_string())));
             return;
         }
-        let branches = self.schemas.branches(schema);
-        let branches: Vec<_> = branches.into_iter().filter(|branch| self.accepts(branch, &node.value)).collect();
-        let lists: Option<Vec<_>> = if branches.is_empty() {
-            self.schemas.names(schema)
-        } else {
-            let lists = branches.iter().map(|branch| self.schemas.names(branch)).collect::<Option<Vec<_>>>();
-            lists.map(|lists| lists.into_iter().flatten().collect())
-        };
-        if let Some(names) = lists {
-            self.name(node, &names, schema, path, found);
-            return;
+        let mut branches =
+            facts.branches.iter().copied().filter(|&branch| self.outline.facts(branch).accepts(&node.value));
+        match (branches.next(), branches.next()) {
+            (None, _) => {
+                if let Some(names) = &facts.names {
+                    self.name(node, names, schema, path, found);
+                    return;
+                }
+            }
+            (Some(only), None) => match &self.outline.facts(only).names {
+                Some(names) => {
+                    self.name(node, names, schema, path, found);
+                    return;
+                }
+                None => self.value(node, only, path, found),
+            },
+            (Some(first), Some(second)) => {
+                let branches: Vec<Id> = [first, second].into_iter().chain(branches).collect();
+                let lists = branches.iter().map(|&branch| self.outline.facts(branch).names.as_deref());
+                if let Some(lists) = lists.collect::<Option<Vec<_>>>() {
+                    self.name(node, &lists.concat(), schema, path, found);
+                    return;
+                }
+                // Alternatives of one type differ in their keys: the one that fits best says what is wrong.
+                let attempts = branches.into_iter().map(|branch| {
+                    let mut found = Vec::new();
+                    self.value(node, branch, path, &mut found);
+                    found
+                });
+                found.extend(attempts.min_by_key(Vec::len).into_iter().flatten());
+            }
         }
-        // Alternatives of one type differ in their keys: the one that fits best says what is wrong.
-        let attempts = branches.into_iter().map(|branch| {
-            let mut found = Vec::new();
-            self.value(node, branch, path, &mut found);
-            found
-        });
-        found.extend(attempts.min_by_key(Vec::len).into_iter().flatten());
         match &node.value {
-            Value::Integer(_) | Value::Float(_) => self.number(node, schema, path, found),
+            Value::Integer(_) | Value::Float(_) => self.number(node, facts, path, found),
             Value::String(text) => {
-                self.length(node, schema, path, ("Length", "characters", text.chars().count()), found);
+                self.length(node, facts.characters, path, ("characters", text.chars().count()), found);
             }
             Value::Array(items) => {
-                self.length(node, schema, path, ("Items", "elements", items.len()), found);
-                if let Some(schema) = self.schemas.items(schema) {
+                self.length(node, facts.elements, path, ("elements", items.len()), found);
+                if let Some(id) = facts.items {
                     for (index, item) in items.iter().enumerate() {
-                        self.value(item, schema, &format!("{path}[{index}]"), found);
+                        self.value(item, id, Path::Index(&path, index), found);
                     }
                 }
             }
-            Value::Table(_) => self.table(node, schema, path, found),
+            Value::Table(_) => self.table(node, facts, path, found),
             Value::Boolean(_) | Value::Datetime | Value::Unreadable => {}
         }
     }
 
-    /// Whether the type of a value is one that the schema names.
-    fn accepts(&self, schema: &'s Json, value: &Value) -> bool {
-        let types = self.schemas.types(schema);
-        let fits = |name: &&str| match value {
-            Value::String(_) => *name == "string",
-            Value::Integer(_) => matches!(*name, "integer" | "number"),
-            Value::Float(_) => *name == "number",
-            Value::Boolean(_) => *name == "boolean",
-            Value::Array(_) => *name == "array",
-            Value::Table(_) => *name == "object",
-            Value::Datetime | Value::Unreadable => false,
-        };
-        types.is_empty() || types.iter().any(fits)
-    }
-
     fn wrong_type(&self, node: &Node, schema: &'s Json, path: &str) -> Problem {
-        let types = self.schemas.types(schema);
+        let types = self.outline.schemas.types(schema);
         let has = |name: &str| types.contains(&name);
         let written = self.written(&node.place);
         let is_header = written.starts_with('[') && !matches!(node.value, Value::Array(_)) || written.starts_with("[[");
@@ -156,12 +189,12 @@ impl<'s> Walk<'s> {
             ref value => format!("`{path}` must be {}, not {}", wanted.join(" or "), value.type_name()),
         };
         let mut problem = Problem::error(path, message).with_value(written);
-        problem.allowed = Some(self.schemas.describe(schema));
+        problem.allowed = Some(self.outline.schemas.describe(schema));
         problem.hint = hint;
         problem
     }
 
-    fn name(&self, node: &Node, names: &[&Json], schema: &'s Json, path: &str, found: &mut Found) {
+    fn name(&self, node: &Node, names: &[&Json], schema: &'s Json, path: Path<'_>, found: &mut Found) {
         let (is_known, text) = match &node.value {
             Value::String(text) => (names.iter().any(|name| name.as_str() == Some(text)), text.as_str()),
             Value::Integer(_) | Value::Float(_) => {
@@ -173,14 +206,15 @@ impl<'s> Walk<'s> {
         if is_known {
             return;
         }
+        let path = path.to_string();
         let written = self.written(&node.place);
         let is_bare = matches!(node.value, Value::String(_)) && !written.starts_with(['"', '\'']);
         let shown = if is_bare { format!("\"{written}\"") } else { written.clone() };
-        let mut problem = Problem::error(path, format!("unknown value {shown} for `{path}`"))
+        let mut problem = Problem::error(&path, format!("unknown value {shown} for `{path}`"))
             .with_value(written)
-            .with_allowed(self.schemas.describe(schema));
+            .with_allowed(self.outline.schemas.describe(schema));
         let near = nearest(text, names.iter().filter_map(|name| name.as_str()));
-        problem.hint = if self.schemas.is_planned(schema, text) {
+        problem.hint = if self.outline.schemas.is_planned(schema, text) {
             Some("planned, and not in this version".to_owned())
         } else {
             near.map(|near| format!("did you mean \"{near}\"?"))
@@ -188,23 +222,24 @@ impl<'s> Walk<'s> {
         found.push((node.place.clone(), problem));
     }
 
-    fn number(&self, node: &Node, schema: &'s Json, path: &str, found: &mut Found) {
-        let out_of_range = |allowed: &dyn std::fmt::Display| {
-            let problem = Problem::error(path, format!("`{path}` is out of range"));
-            (node.place.clone(), problem.with_value(self.written(&node.place)).with_allowed(allowed))
+    fn number(&self, node: &Node, facts: &Facts<'s>, path: Path<'_>, found: &mut Found) {
+        let out_of_range = |allowed: &dyn fmt::Display| {
+            let path = path.to_string();
+            let message = format!("`{path}` is out of range");
+            let problem = Problem::error(path, message).with_value(self.written(&node.place)).with_allowed(allowed);
+            (node.place.clone(), problem)
         };
-        let bounds = self.schemas.bounds(schema);
         let misses = |bound: Option<(&Json, bool)>, outside: Ordering| {
             bound.is_some_and(|(bound, open)| {
                 let order = compare(&node.value, bound);
                 order == outside || (open && order == Ordering::Equal)
             })
         };
-        if let Some(bounds) = bounds
+        if let Some(bounds) = facts.bounds
             && (misses(bounds.low, Ordering::Less) || misses(bounds.high, Ordering::Greater))
         {
             found.push(out_of_range(&bounds));
-        } else if let (Value::Integer(number), Some((low, high))) = (&node.value, self.schemas.integer_limits(schema))
+        } else if let (Value::Integer(number), Some((low, high))) = (&node.value, facts.integer_limits)
             && !(low..=high).contains(number)
         {
             found.push(out_of_range(&format!("[{low}, {high}]")));
@@ -212,52 +247,55 @@ impl<'s> Walk<'s> {
     }
 
     /// Checks `minItems`, `maxItems`, `minLength`, `maxLength`.
-    fn length(&self, node: &Node, schema: &'s Json, path: &str, what: (&str, &str, usize), found: &mut Found) {
-        let (suffix, unit, count) = what;
-        let limit = |prefix: &str| {
-            let facets = self.schemas.facets(schema).into_iter();
-            let mut limits = facets.filter_map(|facet| facet.get(&format!("{prefix}{suffix}"))?.as_u64());
-            limits.next().map(|limit| limit as usize)
-        };
-        let allowed = match (limit("min"), limit("max")) {
+    fn length(
+        &self,
+        node: &Node,
+        [min, max]: [Option<usize>; 2],
+        path: Path<'_>,
+        (unit, count): (&str, usize),
+        found: &mut Found,
+    ) {
+        let allowed = match (min, max) {
             (Some(min), _) if count < min => format!("at least {min}"),
             (_, Some(max)) if count > max => format!("at most {max}"),
             _ => return,
         };
-        let problem = Problem::error(path, format!("`{path}` has {count} {unit}"))
+        let path = path.to_string();
+        let message = format!("`{path}` has {count} {unit}");
+        let problem = Problem::error(path, message)
             .with_value(self.written(&node.place))
             .with_allowed(format!("{allowed} {unit}"));
         found.push((node.place.clone(), problem));
     }
 
-    fn table(&self, node: &Node, schema: &'s Json, path: &str, found: &mut Found) {
+    fn table(&self, node: &Node, facts: &Facts<'s>, path: Path<'_>, found: &mut Found) {
         let Value::Table(entries) = &node.value else { return };
-        let properties = self.schemas.properties(schema);
-        let facets = self.schemas.facets(schema);
-        let others = facets.iter().find_map(|facet| facet.get("additionalProperties"));
         for entry in entries {
-            let child = child_path(path, &entry.key);
-            match (properties.iter().find(|(key, _)| **key == entry.key), others) {
-                (Some((_, schema)), _) => self.value(&entry.node, schema, &child, found),
-                (None, Some(Json::Bool(false))) => {
-                    let keys: Vec<_> = properties.iter().map(|(key, _)| key.as_str()).collect();
+            let child = Path::Key(&path, &entry.key);
+            match (facts.properties.iter().find(|(key, _)| **key == entry.key), facts.others) {
+                (Some(&(_, id)), _) | (None, Others::Of(id)) => self.value(&entry.node, id, child, found),
+                (None, Others::Refused) => {
+                    let keys: Vec<_> = facts.properties.iter().map(|(key, _)| *key).collect();
                     // The search costs the number of keys; a file with so many unknown ones is no scenario.
                     let search = found.len() < MOST_SEARCHED;
-                    found.push((entry.place.clone(), self.unknown_key(&entry.key, &keys, path, search)));
+                    let problem = self.unknown_key(&entry.key, &keys, &path.to_string(), search);
+                    found.push((entry.place.clone(), problem));
                 }
-                (None, Some(others)) => self.value(&entry.node, others, &child, found),
-                (None, None) => {}
+                (None, Others::Any) => {}
             }
         }
         if self.has_gaps {
             return;
         }
-        let required = facets.iter().filter_map(|facet| facet.get("required")?.as_array()).flatten();
-        for key in required.filter_map(Json::as_str).filter(|key| node.get(key).is_none()) {
-            let mut problem = Problem::error(child_path(path, key), format!("missing key `{key}` {}", within(path)));
-            if let Some((_, schema)) = properties.iter().find(|(name, _)| *name == key) {
-                problem.allowed = Some(self.schemas.describe(schema));
-                problem.hint = self.schemas.summary(schema).map(|summary| format!("add `{key} = …`: {summary}"));
+        for key in facts.required.iter().filter(|key| node.get(key).is_none()) {
+            let path = path.to_string();
+            let message = format!("missing key `{key}` {}", within(&path));
+            let mut problem = Problem::error(child_path(&path, key), message);
+            if let Some(&(_, id)) = facts.properties.iter().find(|(name, _)| name == key) {
+                let schema = self.outline.facts(id).schema;
+                problem.allowed = Some(self.outline.schemas.describe(schema));
+                problem.hint =
+                    self.outline.schemas.summary(schema).map(|summary| format!("add `{key} = …`: {summary}"));
             }
             found.push((node.place.clone(), problem));
         }
@@ -269,16 +307,21 @@ impl<'s> Walk<'s> {
         if !search {
             return problem;
         }
-        let elsewhere: Vec<_> =
-            self.all_keys.iter().filter(|(_, name)| *name == key).map(|(header, _)| show_header(header)).collect();
+        let elsewhere: Vec<_> = self
+            .outline
+            .all_keys()
+            .iter()
+            .filter(|(_, name)| *name == key)
+            .map(|(header, _)| show_header(header))
+            .collect();
         let close = nearest(key, keys.iter().copied());
         let is_slip = close.is_some_and(|near| strsim::osa_distance(key, near) <= 1 + usize::from(key.len() > 6));
         problem.hint = match close {
             Some(near) if is_slip || elsewhere.is_empty() => Some(format!("did you mean `{near}`?")),
             _ if (1..=3).contains(&elsewhere.len()) => Some(format!("`{shown}` belongs {}", elsewhere.join(" or "))),
             Some(near) => Some(format!("did you mean `{near}`?")),
-            None => nearest(key, self.all_keys.iter().map(|(_, name)| *name)).and_then(|near| {
-                let home = self.all_keys.iter().find(|(_, name)| *name == near)?;
+            None => nearest(key, self.outline.all_keys().iter().map(|(_, name)| *name)).and_then(|near| {
+                let home = self.outline.all_keys().iter().find(|(_, name)| *name == near)?;
                 Some(format!("did you mean `{near}` {}?", show_header(&home.0)))
             }),
         };
@@ -310,7 +353,7 @@ fn compare(value: &Value, bound: &Json) -> Ordering {
 }
 
 /// The candidate most like a mistyped word, if one is like it at all.
-pub(super) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     // Longer words are no slip of the pen, and comparing costs the product of the lengths.
     const LONGEST: usize = 64;
     // Below this, Jaro-Winkler joins words that only share letters ("rate" and "radio" have 0.78).

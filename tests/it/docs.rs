@@ -38,6 +38,8 @@ fn generated_pages_are_up_to_date() {
         ("docs/columns.md", &["schema", "--columns"] as &[_]),
         ("docs/scenario.md", &["schema", "--markdown"]),
         ("docs/scenario.schema.json", &["schema"]),
+        ("docs/study.md", &["schema", "--study", "--markdown"]),
+        ("docs/study.schema.json", &["schema", "--study"]),
     ] {
         let made = Place::new().splitwave(arguments);
         assert_eq!((made.code, made.err.as_str()), (Some(0), ""));

@@ -32,7 +32,7 @@ const ROOTS: [&str; 2] = ["main", "lib"];
 /// Who may write to the terminal.
 const PRINTERS: [&str; 2] = ["cli", "main"];
 /// Who may read the clock.
-const CLOCK_READERS: [&str; 2] = ["run", "cli"];
+const CLOCK_READERS: [&str; 3] = ["run", "study", "cli"];
 const LONGEST_FILE: usize = 500;
 const CRATE: &str = env!("CARGO_PKG_NAME");
 
@@ -165,7 +165,7 @@ impl Reader {
             && matches!(name.as_str(), "Instant" | "SystemTime" | "UNIX_EPOCH" | "*")
             && !CLOCK_READERS.contains(&self.top.as_str())
         {
-            self.report(span, format!("`time::{name}` in `{}`: only run/ and cli/ read the clock", self.top));
+            self.report(span, format!("`time::{name}` in `{}`: only run/, study/ and cli/ read the clock", self.top));
         }
     }
 
@@ -430,7 +430,8 @@ fn printing_clocks_and_long_files_are_caught() {
         ("use std::time; fn f() { time::Instant::now(); }", "Instant"),
         ("fn f() { vec![std::time::Instant::now()]; }", "Instant"),
     ] {
-        let expected = format!("src/record/mod.rs:1: `time::{name}` in `record`: only run/ and cli/ read the clock");
+        let expected =
+            format!("src/record/mod.rs:1: `time::{name}` in `record`: only run/, study/ and cli/ read the clock");
         assert_eq!(of("src/record/mod.rs", text), [expected], "{text}");
     }
     assert!(of("src/stats/mod.rs", &"\n".repeat(LONGEST_FILE)).is_empty());

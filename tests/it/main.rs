@@ -8,6 +8,7 @@ mod checkpoint;
 mod cli;
 mod cli_model;
 mod cli_support;
+mod corpus_parquet;
 mod corruption;
 mod determinism;
 mod docs;
@@ -40,6 +41,13 @@ mod scenario_document;
 mod scenarios;
 mod session_quality;
 mod session_rows;
+mod studies;
+mod study_collect;
+mod study_kill;
+mod study_plan;
+mod study_run;
+mod study_submit;
+mod study_support;
 
 /// Cases of a property test: as many as usual, or as `PROPTEST_CASES` says.
 pub fn cases(usual: u32) -> u32 {

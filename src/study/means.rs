@@ -1,0 +1,234 @@
+//! Means over replications: `means.csv`, and `differences.csv` between two levels of an axis.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::record::Figures;
+use crate::scenario::problem::clip;
+use crate::stats::{Moments, StudentInterval};
+use crate::study::Plan;
+use crate::study::beside::WriteError;
+use crate::study::outcomes::{Outcome, Outcomes};
+use crate::study::tables::{axis_cells, write_csv};
+
+/// Confidence of the intervals.
+pub const LEVEL: f64 = 0.95;
+
+/// Two levels of an axis to compare, `AXIS=A,B`: the difference is A less B.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pairing {
+    /// Dotted key of the axis.
+    pub axis: String,
+    /// The levels, as they stand in runs.csv.
+    pub levels: [String; 2],
+}
+
+/// Two levels that can't be compared.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PairingError {
+    /// The text is no pairing.
+    #[error("`{0}` is no AXIS=A,B")]
+    Syntax(String),
+    /// No such axis.
+    #[error("`{axis}` is no axis of the study; it has {known}")]
+    Axis {
+        /// What was asked for.
+        axis: String,
+        /// The axes.
+        known: String,
+    },
+    /// No such value.
+    #[error("`{axis}` is never {level}; it has {known}")]
+    Level {
+        /// The axis.
+        axis: String,
+        /// What was asked for.
+        level: String,
+        /// The values.
+        known: String,
+    },
+    /// One level twice.
+    #[error("`{axis}={level},{level}`: the two levels are one")]
+    Same {
+        /// The axis.
+        axis: String,
+        /// The level.
+        level: String,
+    },
+}
+
+impl std::str::FromStr for Pairing {
+    type Err = PairingError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.split_once('=').and_then(|(axis, levels)| Some((axis, levels.split_once(',')?)));
+        let syntax = || PairingError::Syntax(clip(text));
+        let (axis, (a, b)) = parts.ok_or_else(syntax)?;
+        let [axis, a, b] = [axis, a, b].map(|part| part.trim().to_owned());
+        if axis.is_empty() || a.is_empty() || b.is_empty() {
+            return Err(syntax());
+        }
+        Ok(Self { axis, levels: [a, b] })
+    }
+}
+
+impl Pairing {
+    /// The index of its axis in the plan.
+    ///
+    /// # Errors
+    /// [`PairingError`] if the plan has no such axis, or not these levels on it.
+    pub fn axis_in(&self, plan: &Plan) -> Result<usize, PairingError> {
+        let Self { axis, levels: [a, b] } = self;
+        let place = plan.axes().iter().position(|known| known == axis);
+        let place = place.ok_or_else(|| PairingError::Axis { axis: clip(axis), known: quoted_list(plan.axes()) })?;
+        let mut known: Vec<String> = Vec::new();
+        for point in 0..plan.points() {
+            let level = plan.value(point, place).map(ToString::to_string).unwrap_or_default();
+            if !known.contains(&level) {
+                known.push(level);
+            }
+        }
+        for level in [a, b] {
+            if !known.contains(level) {
+                let (axis, level, known) = (axis.clone(), clip(level), known.join(", "));
+                return Err(PairingError::Level { axis, level, known });
+            }
+        }
+        if a == b {
+            return Err(PairingError::Same { axis: axis.clone(), level: a.clone() });
+        }
+        Ok(place)
+    }
+}
+
+fn quoted_list(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// `means.csv`: a row per design point and figure: n runs that have the figure, their mean, and its 95 %
+/// interval by Student's distribution (empty for fewer than two).
+///
+/// # Errors
+/// [`WriteError`] if it can't be written.
+pub fn write_means(path: &Path, plan: &Plan, outcomes: &Outcomes) -> Result<(), WriteError> {
+    write_csv(path, |csv| {
+        let axes = plan.axes().iter().map(String::as_str);
+        csv.write_record(["point"].into_iter().chain(axes).chain(["figure", "n", "mean", "ci95_low", "ci95_high"]))?;
+        for point in 0..plan.points() {
+            let mut moments = vec![Moments::default(); Figures::columns().len()];
+            for run in runs_of(plan, point) {
+                for (moments, value) in moments.iter_mut().zip(values(&outcomes.runs[run])) {
+                    if let Some(value) = value {
+                        moments.push(value);
+                    }
+                }
+            }
+            let leading: Vec<String> = std::iter::once(point.to_string()).chain(axis_cells(plan, point)).collect();
+            for (column, moments) in Figures::columns().iter().zip(&moments) {
+                if moments.n() > 0 {
+                    let row = [column.name.to_owned(), moments.n().to_string()];
+                    csv.write_record(leading.iter().chain(&row).chain(&estimate(moments)))?;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// `differences.csv`: for every pair of points that differ in the paired axis alone (and in those that go with it in
+/// a `[[zip]]`), and every figure: the mean over replications of level A less level B, each replication with
+/// itself, and its 95 % interval. With common random numbers most of the variance cancels.
+///
+/// # Errors
+/// [`WriteError`] if it can't be written.
+pub fn write_differences(
+    path: &Path,
+    plan: &Plan,
+    outcomes: &Outcomes,
+    pairings: &[(Pairing, usize)],
+) -> Result<(), WriteError> {
+    write_csv(path, |csv| {
+        let axes = plan.axes().iter().map(String::as_str);
+        let last = ["figure", "n", "mean_a", "mean_b", "difference", "ci95_low", "ci95_high"];
+        csv.write_record(["axis", "level_a", "level_b"].into_iter().chain(axes).chain(last))?;
+        for (Pairing { axis, levels }, place) in pairings {
+            let varied = plan.paired(*place);
+            // What the two points share, and which they are.
+            let mut pairs: BTreeMap<Vec<String>, [Option<usize>; 2]> = BTreeMap::new();
+            let mut order = Vec::new();
+            for point in 0..plan.points() {
+                let mut cells: Vec<String> = axis_cells(plan, point).collect();
+                let Some(side) = levels.iter().position(|level| *level == cells[*place]) else { continue };
+                for &axis in &varied {
+                    cells[axis].clear();
+                }
+                let pair = pairs.entry(cells.clone()).or_insert_with(|| {
+                    order.push(cells);
+                    [None; 2]
+                });
+                // Of a zip with one level twice, the first.
+                pair[side].get_or_insert(point);
+            }
+            for cells in order {
+                let Some(&[Some(a), Some(b)]) = pairs.get(&cells) else { continue };
+                let leading: Vec<&str> =
+                    [axis, &levels[0], &levels[1]].into_iter().chain(&cells).map(String::as_str).collect();
+                for (column, [of_a, of_b, of_both]) in Figures::columns().iter().zip(paired(plan, outcomes, [a, b])) {
+                    if of_both.n() == 0 {
+                        continue;
+                    }
+                    let mean = |moments: &Moments| moments.mean().map(text).unwrap_or_default();
+                    let row = [column.name.to_owned(), of_both.n().to_string(), mean(&of_a), mean(&of_b)];
+                    let estimate = estimate(&of_both);
+                    csv.write_record(leading.iter().copied().chain(row.iter().chain(&estimate).map(String::as_str)))?;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// By figure: the values at two points in the replications that both have, and their differences.
+fn paired(plan: &Plan, outcomes: &Outcomes, [a, b]: [usize; 2]) -> Vec<[Moments; 3]> {
+    let mut moments = vec![[Moments::default(), Moments::default(), Moments::default()]; Figures::columns().len()];
+    for (a, b) in runs_of(plan, a).zip(runs_of(plan, b)) {
+        let both = values(&outcomes.runs[a]).zip(values(&outcomes.runs[b]));
+        for ([of_a, of_b, of_both], pair) in moments.iter_mut().zip(both) {
+            if let (Some(a), Some(b)) = pair {
+                of_a.push(a);
+                of_b.push(b);
+                of_both.push(a - b);
+            }
+        }
+    }
+    moments
+}
+
+/// The runs of a point, by replication.
+fn runs_of(plan: &Plan, point: usize) -> std::ops::Range<usize> {
+    let replications = plan.replications() as usize;
+    point * replications..(point + 1) * replications
+}
+
+/// The numbers of a run that is done.
+fn values(outcome: &Outcome) -> impl Iterator<Item = Option<f64>> {
+    let cells = match outcome {
+        Outcome::Done(done) => Some(done.all.iter()),
+        _ => None,
+    };
+    let numbers = cells.into_iter().flatten().map(|cell| cell.parse::<f64>().ok().filter(|value| value.is_finite()));
+    numbers.chain(std::iter::repeat(None)).take(Figures::columns().len())
+}
+
+/// Mean and interval, as cells.
+fn estimate(moments: &Moments) -> [String; 3] {
+    let interval = StudentInterval::from_moments(moments, LEVEL);
+    let cell = |value: Option<f64>| value.map(text).unwrap_or_default();
+    [cell(moments.mean()), cell(interval.map(|i| i.low())), cell(interval.map(|i| i.high()))]
+}
+
+/// A number in its shortest form that reads back.
+fn text(value: f64) -> String {
+    let mut buffer = zmij::Buffer::new();
+    if value == 0.0 { "0.0".to_owned() } else { buffer.format(value).to_owned() }
+}

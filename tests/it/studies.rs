@@ -1,0 +1,54 @@
+//! The studies that come with the program can be planned and run, and their headers say how.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::cli_support::{Place, project};
+
+fn studies() -> Vec<PathBuf> {
+    let entries = fs::read_dir(project().join("scenarios/studies")).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 3, "{paths:?}");
+    paths
+}
+
+/// The value of a study file's `name`.
+fn name_of(text: &str) -> &str {
+    text.lines().find_map(|line| line.strip_prefix("name = ")).unwrap().trim_matches('"')
+}
+
+#[test]
+fn every_study_is_planned_and_begun() {
+    for path in studies() {
+        let place = Place::new();
+        let file = path.to_str().unwrap();
+        let plan = place.splitwave(&["study", "plan", file, "--json", "--no-probe"]);
+        assert_eq!(plan.code, Some(0), "{file}: {}", plan.err);
+        // Four runs of it, spread over its points.
+        let runs = plan.out.matches("\"replication\"").count();
+        assert!(runs >= 100, "{file}: {runs} runs");
+        let shard = format!("1/{}", runs.div_ceil(4));
+        let done = place.splitwave(&["study", "run", file, "--shard", &shard]);
+        assert_eq!(done.code, Some(0), "{file}: {}", done.err);
+        let ended = format!("{} done now, 0 failed, 0 left", runs.div_ceil(runs.div_ceil(4)));
+        assert!(done.err.contains(&ended) || done.out.contains(&ended), "{file}: {done:?}");
+    }
+}
+
+/// Run, collect, and a picture that is in docs/pictures under the name that the command gives it.
+#[test]
+fn the_headers_say_how() {
+    for path in studies() {
+        let text = fs::read_to_string(&path).unwrap();
+        let commands: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#   ")).collect();
+        let file = Path::new("scenarios/studies").join(path.file_name().unwrap());
+        let [run, collect, draw] = commands[..] else { panic!("{}: {commands:?}", path.display()) };
+        assert_eq!(run, format!("splitwave study run {}", file.display()));
+        assert!(collect.starts_with(&format!("splitwave study collect {}", file.display())), "{collect}");
+        let results = format!("python analysis/study_report.py results/studies/{} ", name_of(&text));
+        assert!(draw.starts_with(&results), "{draw}");
+        let picture = draw.rsplit_once("--name ").unwrap().1;
+        assert!(project().join(format!("docs/pictures/{picture}.png")).exists(), "{picture}");
+    }
+}
