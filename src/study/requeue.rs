@@ -21,9 +21,9 @@ pub struct SlurmJob {
 /// Why a job doesn't come back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequeueError {
-    /// Somebody cancelled it.
-    #[error("job {job} is {state}: it was cancelled, so it isn't queued again")]
-    Cancelled {
+    /// Slurm is ending it already: it was preempted or requeued, and comes back, or cancelled.
+    #[error("job {job} is {state}: {}", fate(state))]
+    Ending {
         /// The job.
         job: String,
         /// What Slurm says.
@@ -48,6 +48,15 @@ pub enum RequeueError {
         /// What Slurm or the system says.
         reason: String,
     },
+}
+
+/// What becomes of a job in one of the states [`ENDING`].
+fn fate(state: &str) -> &'static str {
+    if state == ENDING[0] {
+        "it was cancelled, so it isn't queued again"
+    } else {
+        "Slurm is ending it, and brings it back unless it was cancelled"
+    }
 }
 
 impl SlurmJob {
@@ -84,7 +93,7 @@ impl SlurmJob {
             return Err(RequeueError::Futile { job, restarts: self.restarts });
         }
         if !warned && let Some(state) = self.cancelled() {
-            return Err(RequeueError::Cancelled { job, state });
+            return Err(RequeueError::Ending { job, state });
         }
         let output = Command::new("scontrol").args(["requeue", &self.id]).stdin(Stdio::null()).output();
         let output = output.map_err(|error| RequeueError::Refused { job: job.clone(), reason: error.to_string() })?;
