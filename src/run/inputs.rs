@@ -39,6 +39,7 @@ pub struct Library {
     corpora: BTreeMap<CorpusKey, Arc<Corpus>>,
     tables: BTreeMap<PathBuf, Arc<QualityTable>>,
     traces: BTreeMap<PathBuf, (Arc<[TraceArrival]>, String)>,
+    geometries: BTreeMap<PathBuf, Geometry>,
 }
 
 impl Library {
@@ -100,7 +101,7 @@ impl Library {
             traces.push(trace.map(|(trace, _)| trace));
         }
         let cost = model.as_ref().and_then(|model| {
-            keep(&mut problems, loaded, ("model.cost_as", &scenario.model.cost_as), cost(loaded, model))
+            keep(&mut problems, loaded, ("model.cost_as", &scenario.model.cost_as), self.cost(loaded, model))
         });
         if let Some(cost) = &cost
             && !is_name(&scenario.model.cost_as)
@@ -166,6 +167,40 @@ impl Library {
         Ok(table)
     }
 
+    fn cost(&mut self, loaded: &LoadedScenario, model: &LoadedModel) -> Result<CostModel, String> {
+        let table = &loaded.scenario.model;
+        let count = match table.flop_count {
+            FlopCountName::Exact => FlopCount::Exact,
+            FlopCountName::Chen25Eq2 => FlopCount::Chen25Eq2,
+        };
+        let geometry = if table.cost_as == "self" {
+            Geometry::of_model(&table.source, model.decoder.config())
+        } else if let Some(named) = Geometry::named(&table.cost_as) {
+            named
+        } else {
+            self.geometry(loaded.resolve(&table.cost_as), &table.cost_as)?
+        };
+        Ok(CostModel::new(geometry, count))
+    }
+
+    /// The geometry in a file, read once: what changes under a study doesn't change its runs.
+    fn geometry(&mut self, path: PathBuf, cost_as: &str) -> Result<Geometry, String> {
+        if let Some(geometry) = self.geometries.get(&path) {
+            return Ok(geometry.clone());
+        }
+        if !path.exists() {
+            let known: Vec<&str> = Geometry::names().collect();
+            return Err(format!(
+                "{cost_as:?} is neither \"self\", nor a named geometry ({}), nor a file",
+                known.join(", ")
+            ));
+        }
+        let file = if path.is_dir() { path.join("config.json") } else { path.clone() };
+        let geometry = Geometry::from_config_file(&file).map_err(|error| error.to_string())?;
+        self.geometries.insert(path, geometry.clone());
+        Ok(geometry)
+    }
+
     fn trace(&mut self, path: &Path) -> Result<(Arc<[TraceArrival]>, String), String> {
         if let Some(trace) = self.traces.get(path) {
             return Ok(trace.clone());
@@ -202,31 +237,6 @@ fn blake3_of(text: &str) -> String {
 
 fn is_name(cost_as: &str) -> bool {
     cost_as == "self" || Geometry::named(cost_as).is_some()
-}
-
-fn cost(loaded: &LoadedScenario, model: &LoadedModel) -> Result<CostModel, String> {
-    let table = &loaded.scenario.model;
-    let count = match table.flop_count {
-        FlopCountName::Exact => FlopCount::Exact,
-        FlopCountName::Chen25Eq2 => FlopCount::Chen25Eq2,
-    };
-    let path = loaded.resolve(&table.cost_as);
-    let geometry = if table.cost_as == "self" {
-        Geometry::of_model(&table.source, model.decoder.config())
-    } else if let Some(named) = Geometry::named(&table.cost_as) {
-        named
-    } else if path.exists() {
-        let file = if path.is_dir() { path.join("config.json") } else { path };
-        Geometry::from_config_file(&file).map_err(|error| error.to_string())?
-    } else {
-        let known: Vec<&str> = Geometry::names().collect();
-        return Err(format!(
-            "{:?} is neither \"self\", nor a named geometry ({}), nor a file",
-            table.cost_as,
-            known.join(", ")
-        ));
-    };
-    Ok(CostModel::new(geometry, count))
 }
 
 /// Reads `arrival_s, prompt_tokens[, output_tokens]`, sorted by time.

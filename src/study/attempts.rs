@@ -262,7 +262,7 @@ pub(super) fn framed(body: &[u8]) -> Vec<u8> {
 /// The body of a line, if it is whole.
 fn unframed(line: &[u8]) -> Result<&[u8], String> {
     let Some(line) = line.strip_suffix(b"\n") else {
-        return Err("cut off: the line has no end".to_owned());
+        return Err("cut off: the line has no end (unless it is being written just now)".to_owned());
     };
     let inside = line
         .strip_prefix(FRAME.0)

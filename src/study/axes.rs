@@ -24,12 +24,13 @@ pub(super) struct Builder<'a> {
     warnings: Vec<Problem>,
     axes: Vec<Axis>,
     factors: Vec<usize>,
+    drawn: Option<usize>,
 }
 
 impl<'a> Builder<'a> {
     pub(super) fn new(file: &'a StudyFile, base: &'a Node, source: usize) -> Self {
         let (problems, warnings, axes, factors) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { file, base, source, problems, warnings, axes, factors }
+        Self { file, base, source, problems, warnings, axes, factors, drawn: None }
     }
 
     /// The design and its warnings.
@@ -53,21 +54,31 @@ impl<'a> Builder<'a> {
         }
         // Without any axis the grid is the base scenario, unless points are listed.
         let has_grid = !self.factors.is_empty() || includes.is_empty();
-        let grid = if has_grid { self.factors.iter().map(|&levels| levels as u128).product() } else { 0 };
-        let runs = (grid + includes.len() as u128) * u128::from(replications);
+        let grid = if has_grid {
+            self.factors.iter().fold(1, |grid: u128, &levels| grid.saturating_mul(levels as u128))
+        } else {
+            0
+        };
+        let runs = grid.saturating_add(includes.len() as u128).saturating_mul(u128::from(replications));
         if runs > MOST_RUNS {
             let sizes: Vec<_> = self.factors.iter().map(ToString::to_string).collect();
             let message = format!(
                 "{runs} runs: {} points ({}{}) of {}",
-                grid + includes.len() as u128,
+                grid.saturating_add(includes.len() as u128),
                 sizes.join(" × "),
                 if includes.is_empty() { String::new() } else { format!(" + {} included", includes.len()) },
                 counted(replications, "replication"),
             );
             return Err(vec![Problem::error("", message).with_allowed(format!("at most {MOST_RUNS} runs"))]);
         }
-        let design =
-            Design { axes: self.axes, factors: self.factors, grid: grid as usize, includes, codes: Vec::new() };
+        let design = Design {
+            axes: self.axes,
+            factors: self.factors,
+            drawn: self.drawn,
+            grid: grid as usize,
+            includes,
+            codes: Vec::new(),
+        };
         let (design, unmatched) = leave_out(design, &excludes);
         for index in unmatched {
             let place = file.excludes[index].first().map(|setting| setting.place.clone());
@@ -170,7 +181,7 @@ impl<'a> Builder<'a> {
                     continue;
                 }
             };
-            if let Err(problem) = range.check(key) {
+            if let Err(problem) = range.check(key, integer_ends(&setting.node, ["min", "max"])) {
                 self.refuse(*problem, place);
                 continue;
             }
@@ -182,6 +193,7 @@ impl<'a> Builder<'a> {
             axes.push(Axis { name: key.clone(), place: self.moved(&setting.place), way, levels, nodes, factor: None });
         }
         if !axes.is_empty() {
+            self.drawn = Some(self.factors.len());
             self.factor(axes, sample.count as usize);
         }
     }

@@ -1,9 +1,9 @@
 //! From the files of attempts to one table.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::study::attempts::{AttemptsError, Defect};
-use crate::study::beside::WriteError;
+use crate::study::beside::{Beside, WriteError};
 use crate::study::folder::StudyFolder;
 use crate::study::means::{Pairing, PairingError, write_differences, write_means};
 use crate::study::outcomes::{Conflict, Outcome, Outcomes};
@@ -107,6 +107,8 @@ pub struct Collected {
     pub defects: Vec<Defect>,
     /// Instruction-set levels of the machines.
     pub instruction_sets: Vec<String>,
+    /// Points at a level of `--paired` without a partner at the other one.
+    pub unpaired: usize,
     /// The tables written.
     pub files: Vec<PathBuf>,
 }
@@ -123,28 +125,30 @@ pub fn collect(plan: &Plan, folder: &StudyFolder, pairings: &[Pairing]) -> Resul
     if !outcomes.conflicts.is_empty() {
         return Err(CollectError::Differs(outcomes.conflicts));
     }
-    let mut files = Vec::new();
-    let mut table = |name: &str| {
-        files.push(folder.file(name));
-        folder.file(name)
-    };
-    write_runs(&table("runs.csv"), plan, &outcomes)?;
-    write_runs_parquet(&table("runs.parquet"), plan, &outcomes)?;
-    write_means(&table("means.csv"), plan, &outcomes)?;
-    let mut optional = |name: &str, written: bool| {
-        let file = folder.file(name);
-        if written {
-            files.push(file);
-        } else {
-            remove_old(&file);
-        }
-    };
-    optional("groups.csv", write_groups(&folder.file("groups.csv"), plan, &outcomes)?);
-    if !pairings.is_empty() {
+    let mut unpaired = 0;
+    let mut tables = vec![
+        write_runs(&folder.file("runs.csv"), plan, &outcomes)?,
+        write_runs_parquet(&folder.file("runs.parquet"), plan, &outcomes)?,
+        write_means(&folder.file("means.csv"), plan, &outcomes)?,
+    ];
+    let groups = write_groups(&folder.file("groups.csv"), plan, &outcomes)?;
+    // A table of an earlier collect that this one doesn't have would not go with the others.
+    let mut old = Vec::new();
+    old.extend(groups.is_none().then(|| folder.file("groups.csv")));
+    tables.extend(groups);
+    if pairings.is_empty() {
+        old.push(folder.file("differences.csv"));
+    } else {
         let pairings: Vec<(Pairing, usize)> = pairings.iter().cloned().zip(axes).collect();
-        write_differences(&folder.file("differences.csv"), plan, &outcomes, &pairings)?;
+        let (table, alone) = write_differences(&folder.file("differences.csv"), plan, &outcomes, &pairings)?;
+        unpaired = alone;
+        tables.push(table);
     }
-    optional("differences.csv", !pairings.is_empty());
+    // All are whole: now they take their places, together.
+    let files = tables.into_iter().map(Beside::publish).collect::<Result<Vec<_>, _>>()?;
+    for file in old {
+        let _ = std::fs::remove_file(file);
+    }
     let [done, ..] = outcomes.counts();
     let mut collected = Collected {
         planned: plan.runs(),
@@ -152,6 +156,7 @@ pub fn collect(plan: &Plan, folder: &StudyFolder, pairings: &[Pairing]) -> Resul
         failed: Vec::new(),
         missing: Vec::new(),
         extra: outcomes.extra,
+        unpaired,
         duplicates: outcomes.duplicates,
         instruction_sets: outcomes.instruction_sets().into_iter().map(str::to_owned).collect(),
         defects: outcomes.attempts.defects,
@@ -168,9 +173,4 @@ pub fn collect(plan: &Plan, folder: &StudyFolder, pairings: &[Pairing]) -> Resul
         }
     }
     Ok(collected)
-}
-
-/// A table of an earlier collect that this one doesn't have would not go with the others.
-fn remove_old(file: &Path) {
-    let _ = std::fs::remove_file(file);
 }

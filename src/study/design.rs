@@ -37,6 +37,8 @@ pub(super) struct Design {
     pub(super) axes: Vec<Axis>,
     /// Levels of each factor; the last one varies fastest.
     pub(super) factors: Vec<usize>,
+    /// The factor of the points drawn by `[sample]`.
+    pub(super) drawn: Option<usize>,
     /// Points of the full grid.
     pub(super) grid: usize,
     pub(super) includes: Vec<Included>,

@@ -1,13 +1,13 @@
 //! Means over replications: `means.csv`, and `differences.csv` between two levels of an axis.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::record::Figures;
 use crate::scenario::problem::clip;
 use crate::stats::{Moments, StudentInterval};
 use crate::study::Plan;
-use crate::study::beside::WriteError;
+use crate::study::beside::{Beside, WriteError};
 use crate::study::outcomes::{Outcome, Outcomes};
 use crate::study::tables::{axis_cells, write_csv};
 
@@ -47,6 +47,20 @@ pub enum PairingError {
         /// The values.
         known: String,
     },
+    /// A drawn axis.
+    #[error("`{axis}` is drawn by [sample]: no two of its points differ in it alone")]
+    Drawn {
+        /// The axis.
+        axis: String,
+    },
+    /// A level that stands several times in a `[[zip]]`.
+    #[error("`{axis}` is {level} more than once in its [[zip]]: no telling which go together")]
+    Ambiguous {
+        /// The axis.
+        axis: String,
+        /// The level.
+        level: String,
+    },
     /// One level twice.
     #[error("`{axis}={level},{level}`: the two levels are one")]
     Same {
@@ -81,17 +95,25 @@ impl Pairing {
         let Self { axis, levels: [a, b] } = self;
         let place = plan.axes().iter().position(|known| known == axis);
         let place = place.ok_or_else(|| PairingError::Axis { axis: clip(axis), known: quoted_list(plan.axes()) })?;
+        if plan.is_drawn(place) {
+            return Err(PairingError::Drawn { axis: axis.clone() });
+        }
         let mut known: Vec<String> = Vec::new();
+        let mut seen = BTreeSet::new();
         for point in 0..plan.points() {
             let level = plan.value(point, place).map(ToString::to_string).unwrap_or_default();
-            if !known.contains(&level) {
+            if seen.insert(level.clone()) {
                 known.push(level);
             }
         }
         for level in [a, b] {
-            if !known.contains(level) {
-                let (axis, level, known) = (axis.clone(), clip(level), known.join(", "));
+            if !seen.contains(level) {
+                let (axis, level, known) = (axis.clone(), clip(level), listed(&known));
                 return Err(PairingError::Level { axis, level, known });
+            }
+            let times = plan.levels(place).iter().filter(|known| known.to_string() == *level).count();
+            if times > 1 && plan.paired(place).len() > 1 {
+                return Err(PairingError::Ambiguous { axis: axis.clone(), level: level.clone() });
             }
         }
         if a == b {
@@ -99,6 +121,13 @@ impl Pairing {
         }
         Ok(place)
     }
+}
+
+/// The first ones of many.
+fn listed(levels: &[String]) -> String {
+    const LISTED: usize = 20;
+    let more = if levels.len() > LISTED { format!(", … ({} in all)", levels.len()) } else { String::new() };
+    levels[..levels.len().min(LISTED)].join(", ") + &more
 }
 
 fn quoted_list(names: &[String]) -> String {
@@ -110,7 +139,7 @@ fn quoted_list(names: &[String]) -> String {
 ///
 /// # Errors
 /// [`WriteError`] if it can't be written.
-pub fn write_means(path: &Path, plan: &Plan, outcomes: &Outcomes) -> Result<(), WriteError> {
+pub fn write_means(path: &Path, plan: &Plan, outcomes: &Outcomes) -> Result<Beside, WriteError> {
     write_csv(path, |csv| {
         let axes = plan.axes().iter().map(String::as_str);
         csv.write_record(["point"].into_iter().chain(axes).chain(["figure", "n", "mean", "ci95_low", "ci95_high"]))?;
@@ -137,7 +166,8 @@ pub fn write_means(path: &Path, plan: &Plan, outcomes: &Outcomes) -> Result<(), 
 
 /// `differences.csv`: for every pair of points that differ in the paired axis alone (and in those that go with it in
 /// a `[[zip]]`), and every figure: the mean over replications of level A less level B, each replication with
-/// itself, and its 95 % interval. With common random numbers most of the variance cancels.
+/// itself, and its 95 % interval. With common random numbers most of the variance cancels. Also gives the number of
+/// points at either level that have no such partner.
 ///
 /// # Errors
 /// [`WriteError`] if it can't be written.
@@ -146,8 +176,9 @@ pub fn write_differences(
     plan: &Plan,
     outcomes: &Outcomes,
     pairings: &[(Pairing, usize)],
-) -> Result<(), WriteError> {
-    write_csv(path, |csv| {
+) -> Result<(Beside, usize), WriteError> {
+    let mut alone = 0;
+    let table = write_csv(path, |csv| {
         let axes = plan.axes().iter().map(String::as_str);
         let last = ["figure", "n", "mean_a", "mean_b", "difference", "ci95_low", "ci95_high"];
         csv.write_record(["axis", "level_a", "level_b"].into_iter().chain(axes).chain(last))?;
@@ -166,11 +197,13 @@ pub fn write_differences(
                     order.push(cells);
                     [None; 2]
                 });
-                // Of a zip with one level twice, the first.
                 pair[side].get_or_insert(point);
             }
             for cells in order {
-                let Some(&[Some(a), Some(b)]) = pairs.get(&cells) else { continue };
+                let Some(&[Some(a), Some(b)]) = pairs.get(&cells) else {
+                    alone += 1;
+                    continue;
+                };
                 let leading: Vec<&str> =
                     [axis, &levels[0], &levels[1]].into_iter().chain(&cells).map(String::as_str).collect();
                 for (column, [of_a, of_b, of_both]) in Figures::columns().iter().zip(paired(plan, outcomes, [a, b])) {
@@ -185,7 +218,8 @@ pub fn write_differences(
             }
         }
         Ok(())
-    })
+    })?;
+    Ok((table, alone))
 }
 
 /// By figure: the values at two points in the replications that both have, and their differences.

@@ -20,6 +20,8 @@ const GROUP_ROWS: usize = 65_536;
 pub enum ColumnKind {
     /// 64-bit integers.
     Integer,
+    /// 64-bit integers without a sign.
+    Unsigned,
     /// Doubles.
     Real,
     /// UTF-8.
@@ -54,7 +56,12 @@ pub fn write_parquet(file: &mut (impl Write + Send), rows: &[usize], columns: &[
             let Some(mut open) = group.next_column().map_err(io::Error::other)? else { break };
             match open.untyped() {
                 ColumnWriter::Int64ColumnWriter(writer) => {
-                    let values = values.map(|cell| parsed(cell, column)).collect::<io::Result<Vec<i64>>>()?;
+                    let number = |cell: &String| match column.kind {
+                        // The same bits.
+                        ColumnKind::Unsigned => parsed::<u64>(cell, column).map(u64::cast_signed),
+                        _ => parsed(cell, column),
+                    };
+                    let values = values.map(number).collect::<io::Result<Vec<i64>>>()?;
                     writer.write_batch(&values, Some(&levels), None)
                 }
                 ColumnWriter::DoubleColumnWriter(writer) => {
@@ -85,11 +92,15 @@ fn schema(columns: &[ParquetColumn]) -> Result<Arc<Type>, ParquetError> {
     let mut fields = Vec::new();
     for column in columns {
         let physical = match column.kind {
-            ColumnKind::Integer => PhysicalType::INT64,
+            ColumnKind::Integer | ColumnKind::Unsigned => PhysicalType::INT64,
             ColumnKind::Real => PhysicalType::DOUBLE,
             ColumnKind::Text => PhysicalType::BYTE_ARRAY,
         };
-        let logical = (column.kind == ColumnKind::Text).then_some(LogicalType::String);
+        let logical = match column.kind {
+            ColumnKind::Text => Some(LogicalType::String),
+            ColumnKind::Unsigned => Some(LogicalType::integer(64, false)),
+            ColumnKind::Integer | ColumnKind::Real => None,
+        };
         let field = Type::primitive_type_builder(&column.name, physical)
             .with_repetition(Repetition::OPTIONAL)
             .with_logical_type(logical)

@@ -213,6 +213,12 @@ impl Plan {
             .collect()
     }
 
+    /// Whether an axis is drawn by `[sample]`: its values go with others of the same draw, not with each of them.
+    pub fn is_drawn(&self, axis: usize) -> bool {
+        let axes = &self.points.design.axes;
+        axes.get(axis).is_some_and(|axis| axis.factor.is_some() && axis.factor == self.points.design.drawn)
+    }
+
     /// Number of design points.
     pub fn points(&self) -> usize {
         self.seeds.len()

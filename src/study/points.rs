@@ -82,8 +82,11 @@ impl Points {
         };
         let mut chunks: Vec<Chunk> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            // A panic of a thread is the program's own.
-            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+            // A panic of a thread is the program's own: without its points the others would be misnamed.
+            let join = |thread: std::thread::ScopedJoinHandle<'_, Vec<Chunk>>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            threads.into_iter().flat_map(join).collect()
         });
         // In the order of the points, whoever took them.
         chunks.sort_by_key(|chunk| chunk.number);

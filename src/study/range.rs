@@ -85,8 +85,12 @@ impl SpacedRange {
 
 impl DrawnRange {
     /// What is wrong with it.
-    pub(super) fn check(&self, path: &str) -> Result<(), Box<Problem>> {
-        if self.min > self.max {
+    pub(super) fn check(&self, path: &str, integers: Option<(i64, i64)>) -> Result<(), Box<Problem>> {
+        if !(self.max - self.min).is_finite() {
+            return Err(Box::new(Problem::error(path, format!("`{path}` is too wide to draw from"))));
+        }
+        // Doubles can't tell large integers apart.
+        if self.min > self.max || integers.is_some_and(|(min, max)| min > max) {
             let problem = Problem::error(format!("{path}.min"), "min is above max").with_value(self.min);
             return Err(Box::new(problem.with_allowed(format!("at most {}", self.max))));
         }

@@ -11,7 +11,7 @@ use crate::record::Figures;
 use crate::run::clock::utc_now;
 use crate::run::inputs::Library;
 use crate::run::results::{ResultsError, verify};
-use crate::run::runner::{RunError, RunOptions, RunOutcome, evaluation_pool};
+use crate::run::runner::{Job, RunError, RunOptions, RunOutcome, evaluation_pool};
 use crate::run::signals::Interrupt;
 use crate::run::wording::with_causes;
 use crate::study::attempt_log::{AttemptLog, LogError};
@@ -102,6 +102,11 @@ pub enum StudyNews<'n> {
         error: &'n str,
         /// Whether it is tried again.
         again: bool,
+    },
+    /// A signal has come: the runs under way are asked to stop. Told before they have.
+    Stopping {
+        /// Runs that have ended in this process, those included that were found whole.
+        ended: u64,
     },
 }
 
@@ -198,8 +203,8 @@ pub fn run_study(
     if options.keep == Keep::All {
         left.append(&mut done_before);
     }
-    // What failed before may fail again, and slowly: it comes last.
-    left.sort_by_key(|item| (!item.before.done && item.before.attempts > 0, item.index));
+    // What failed before may fail again, and slowly: it comes behind what is new. Looking at what is done comes last.
+    left.sort_by_key(|item| (item.before.done, item.before.attempts > 0, item.index));
     let mut tally = StudyTally { runs, before: done_before.len(), done: 0, failed: 0, log: None, end: End::Whole };
     news(StudyNews::Begin { runs, before: tally.before, failed });
 
@@ -215,10 +220,13 @@ pub fn run_study(
         retries: options.retries,
         max_failures: options.max_failures,
     };
+    let mut ended = 0;
     let end = drive(&work, work.items.len(), &limits, &options.interrupt, &mut |item_news| match item_news {
         News::Remark(remark) => news(StudyNews::Damaged(remark)),
+        News::Stopping => news(StudyNews::Stopping { ended }),
         News::Ended { item, wall_s, result, again } => {
             let Some(Item { run, .. }) = work.items.get(item).copied() else { return };
+            ended += u64::from(!again);
             match &result {
                 Ok(Finished { figures: None, .. }) => tally.before += 1,
                 Ok(_) => tally.done += 1,
@@ -259,13 +267,23 @@ impl Runs<'_> {
         verify(&path).err()
     }
 
+    /// The run itself: what is written down under an id must be the run of that id.
+    fn job(&self, item: &Item) -> Result<Job, Trouble> {
+        let job = self.plan.job(item.index, &mut self.library.clone()).map_err(|error| Trouble::of(&error))?;
+        if job.run_id() == item.run.id.to_string() {
+            Ok(job)
+        } else {
+            Err(Trouble::Failed("files that the scenario names have changed since the study was planned".to_owned()))
+        }
+    }
+
     /// A run whose result folder stays, unless it is there and whole.
     fn run_into_folder(&self, item: &Item, interrupt: &Interrupt, tell: &dyn Fn(String)) -> Result<Finished, Trouble> {
         let damage = self.damage(&item.run);
         if let Some(damage) = &damage {
             tell(format!("{}; it is moved aside, and the run is run again", with_causes(damage)));
         }
-        let job = self.plan.job(item.index, &mut self.library.clone()).map_err(|error| Trouble::of(&error))?;
+        let job = self.job(item)?;
         let options = RunOptions {
             out: self.folder.runs(),
             force: damage.is_some(),
@@ -280,7 +298,7 @@ impl Runs<'_> {
     }
 
     fn run_in_memory(&self, item: &Item, interrupt: &Interrupt) -> Result<Finished, Trouble> {
-        let job = self.plan.job(item.index, &mut self.library.clone()).map_err(|error| Trouble::of(&error))?;
+        let job = self.job(item)?;
         let measured = job.run_in_memory(&self.pool, interrupt, &mut |_| {})?;
         Ok(Finished { figures: Some(measured.figures), was_there: false })
     }

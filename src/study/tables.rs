@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::record::Figures;
-use crate::study::beside::{WriteError, write_beside};
+use crate::study::beside::{Beside, WriteError};
 use crate::study::outcomes::{Cells, Outcome, Outcomes};
 use crate::study::parquet_file::{ColumnKind, ParquetColumn, write_parquet};
 use crate::study::{AxisValue, Plan};
@@ -19,7 +19,7 @@ const COUNTS: [&str; 6] = ["arrivals", "completed", "outage", "timeout", "droppe
 ///
 /// # Errors
 /// [`WriteError`] if it can't be written.
-pub fn write_runs(path: &Path, plan: &Plan, outcomes: &Outcomes) -> Result<(), WriteError> {
+pub fn write_runs(path: &Path, plan: &Plan, outcomes: &Outcomes) -> Result<Beside, WriteError> {
     write_csv(path, |csv| {
         let axes = plan.axes().iter().map(String::as_str);
         let figures = Figures::columns().iter().map(|column| column.name);
@@ -39,18 +39,17 @@ pub fn write_runs(path: &Path, plan: &Plan, outcomes: &Outcomes) -> Result<(), W
     })
 }
 
-/// `groups.csv`: the same with a row per run and `[[ue]]` group. Nothing, and `false`, where scenarios have
-/// one group.
+/// `groups.csv`: the same with a row per run and `[[ue]]` group. Nothing where scenarios have one group.
 ///
 /// # Errors
 /// [`WriteError`] if it can't be written.
-pub fn write_groups(path: &Path, plan: &Plan, outcomes: &Outcomes) -> Result<bool, WriteError> {
+pub fn write_groups(path: &Path, plan: &Plan, outcomes: &Outcomes) -> Result<Option<Beside>, WriteError> {
     let groups_of = |outcome: &Outcome| match outcome {
         Outcome::Done(done) => done.groups.clone(),
         _ => Vec::new(),
     };
     if outcomes.runs.iter().all(|run| groups_of(run).is_empty()) {
-        return Ok(false);
+        return Ok(None);
     }
     write_csv(path, |csv| {
         let axes = plan.axes().iter().map(String::as_str);
@@ -68,20 +67,24 @@ pub fn write_groups(path: &Path, plan: &Plan, outcomes: &Outcomes) -> Result<boo
             }
         }
         Ok(())
-    })?;
-    Ok(true)
+    })
+    .map(Some)
 }
 
-/// `runs.parquet`: the rows of `runs.csv` with types: counts, points and seeds are 64-bit integers, axes of
+/// `runs.parquet`: the rows of `runs.csv` with types: counts, points and seeds are 64-bit integers (seeds without a sign), axes of
 /// numbers integers or doubles, figures doubles, the rest texts. Empty is null.
 ///
 /// # Errors
 /// [`WriteError`] if it can't be written.
-pub fn write_runs_parquet(path: &Path, plan: &Plan, outcomes: &Outcomes) -> Result<(), WriteError> {
+pub fn write_runs_parquet(path: &Path, plan: &Plan, outcomes: &Outcomes) -> Result<Beside, WriteError> {
     let rows: Vec<usize> = (0..plan.runs()).filter(|&run| !matches!(outcomes.runs[run], Outcome::Missing)).collect();
     let mut columns = Vec::new();
     for (place, name) in LEADING.into_iter().enumerate() {
-        let kind = if (1..4).contains(&place) { ColumnKind::Integer } else { ColumnKind::Text };
+        let kind = match name {
+            "point" | "replication" => ColumnKind::Integer,
+            "seed" => ColumnKind::Unsigned,
+            _ => ColumnKind::Text,
+        };
         let cell = move |row: usize| {
             let cells = leading(plan, outcomes, row);
             cells.map(|mut cells| std::mem::take(&mut cells[place])).filter(|cell| !cell.is_empty())
@@ -100,7 +103,7 @@ pub fn write_runs_parquet(path: &Path, plan: &Plan, outcomes: &Outcomes) -> Resu
         };
         columns.push(ParquetColumn { name: column.name.to_owned(), kind, cell: Box::new(cell) });
     }
-    write_beside(path, |file| write_parquet(file, &rows, &columns))
+    Beside::write(path, |file| write_parquet(file, &rows, &columns))
 }
 
 /// The text of a figure, unless it is empty.
@@ -117,8 +120,8 @@ pub fn axis_cells(plan: &Plan, point: usize) -> impl Iterator<Item = String> {
 pub(super) fn write_csv(
     path: &Path,
     rows: impl FnOnce(&mut csv::Writer<&mut io::BufWriter<std::fs::File>>) -> Result<(), csv::Error>,
-) -> Result<(), WriteError> {
-    write_beside(path, |file| {
+) -> Result<Beside, WriteError> {
+    Beside::write(path, |file| {
         let mut csv = csv::WriterBuilder::new().from_writer(file);
         rows(&mut csv).map_err(io::Error::from)?;
         csv.flush()

@@ -80,6 +80,8 @@ pub trait Work: Sync {
 pub enum News<D> {
     /// A remark on an item.
     Remark(String),
+    /// The interrupt was raised; items under way are asked to stop, and may take a while.
+    Stopping,
     /// A try has ended and was kept.
     Ended {
         /// The item.
@@ -179,7 +181,22 @@ pub fn drive<W: Work>(
             }
         }
         drop(sender);
-        receiver.into_iter().for_each(news);
+        let mut told = false;
+        let mut tell_stop = |news: &mut dyn FnMut(News<W::Done>)| {
+            if !told && crew.interrupt.is_set() {
+                told = true;
+                news(News::Stopping);
+            }
+        };
+        loop {
+            match receiver.recv_timeout(LOOK_EVERY) {
+                Ok(item) => news(item),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            tell_stop(news);
+        }
+        tell_stop(news);
         drop(working);
         refused
     });

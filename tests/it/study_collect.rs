@@ -161,6 +161,7 @@ fn parquet_has_the_cells_of_the_csv_with_types() {
             let text = csv[name].as_str();
             match field {
                 Field::Null => assert_eq!(text, "", "{name}"),
+                Field::ULong(value) => assert_eq!(value.to_string(), text, "{name}"),
                 Field::Long(value) => assert_eq!(value.to_string(), text, "{name}"),
                 Field::Double(value) => assert_eq!(*value, text.parse::<f64>().unwrap(), "{name}"),
                 Field::Str(value) => assert_eq!(value, text, "{name}"),
@@ -268,6 +269,70 @@ fn tables_do_not_depend_on_shards() {
     refused(&["--paired", "split.initial"], &["is no AXIS=A,B"]);
     let done = place.splitwave(&["study", "collect", "study.toml", "--out", "nowhere"]);
     done.says(2, &["no run of this study was begun here", "begin with `splitwave study run`"]);
+}
+
+/// What no two points differ in alone can't be compared; points without a partner are counted.
+#[test]
+fn only_what_differs_in_one_axis_is_compared() {
+    let said = |axes: &str, pairing: &str| {
+        let place = place(BASE, &format!("name = \"grid\"\nbase = \"s.toml\"\nreplications = 1\n{axes}"));
+        study_run(&place, &["-q", "--threads", "1"]).says(0, &[]);
+        let done = place.splitwave(&["study", "collect", "study.toml", "--paired", pairing]);
+        let rows = fs::read_to_string(place.path("results/studies/grid/differences.csv")).unwrap_or_default();
+        (format!("{}{}", done.out, done.err), rows.lines().filter(|row| row.contains(",arrivals,")).count())
+    };
+    let drawn = "[sample]\ncount = 6\n[sample.ranges]\n\"split.initial\" = { min = 1, max = 2 }\n\
+                 \"radio.downlink_latency_ms\" = { min = 1.0, max = 9.0 }\n";
+    let (text, _) = said(drawn, "split.initial=1,2");
+    assert!(text.contains("`split.initial` is drawn by [sample]: no two of its points differ in it alone"), "{text}");
+    let twice = "[[zip]]\n\"split.initial\" = [1, 1, 2]\n\"radio.downlink_latency_ms\" = [1.0, 5.0, 1.0]\n";
+    let (text, _) = said(twice, "split.initial=1,2");
+    assert!(text.contains("`split.initial` is 1 more than once in its [[zip]]"), "{text}");
+    // In a zip, what goes with the level goes with it.
+    let zip = "[axes]\n\"radio.bandwidth_mhz\" = [5.0, 9.0]\n\
+               [[zip]]\n\"split.initial\" = [1, 2]\n\"radio.downlink_latency_ms\" = [1.0, 5.0]\n";
+    let (text, rows) = said(zip, "split.initial=1,2");
+    assert!(!text.contains("warning: --paired") && rows == 2, "{text}{rows}");
+    let gap = "[axes]\n\"radio.bandwidth_mhz\" = [5.0, 9.0]\n\"split.initial\" = [1, 2]\n\
+               [[exclude]]\n\"radio.bandwidth_mhz\" = 9.0\n\"split.initial\" = 2\n";
+    let (text, rows) = said(gap, "split.initial=1,2");
+    assert!(text.contains("--paired: 1 point at one level had no partner at the other") && rows == 1, "{text}{rows}");
+}
+
+/// Seeds are whole numbers below 2^64, and so they come out.
+#[test]
+fn the_largest_seed_is_collected() {
+    let study = format!("{GRID}").replace("base =", "seed = 18446744073709551615\nbase =");
+    let place = place(BASE, &study);
+    study_run(&place, &["-q"]).says(0, &[]);
+    place.splitwave(&["study", "collect", "study.toml"]).says(0, &[]);
+    let folder = place.path("results/studies/grid");
+    let reader = SerializedFileReader::new(fs::File::open(folder.join("runs.parquet")).unwrap()).unwrap();
+    let row = reader.get_row_iter(None).unwrap().next().unwrap().unwrap();
+    let (_, seed) = row.get_column_iter().find(|(name, _)| *name == "seed").unwrap();
+    assert_eq!(*seed, Field::ULong(u64::MAX));
+    assert!(fs::read_to_string(folder.join("runs.csv")).unwrap().contains(",18446744073709551615,"));
+}
+
+/// What a run is was settled when the study was planned.
+#[test]
+fn files_that_change_under_a_study_change_none_of_its_runs() {
+    let config = |width: u32| {
+        format!(
+            "{{ \"model_type\": \"llama\", \"hidden_size\": 4096, \"intermediate_size\": {width}, \"num_hidden_layers\": 32, \
+             \"num_attention_heads\": 32, \"vocab_size\": 32000, \"max_position_embeddings\": 4096, \
+             \"rms_norm_eps\": 1e-5, \"hidden_act\": \"silu\" }}"
+        )
+    };
+    let place = place(&format!("{BASE}[model]\ncost_as = \"cfg.json\"\n"), GRID);
+    let path = place.write("cfg.json", config(11008));
+    let mut library = Library::default();
+    let plan = Plan::open(&place.path("study.toml"), &mut library).unwrap();
+    let before = plan.run(0).id.to_string();
+    fs::write(&path, config(22016)).unwrap();
+    assert_eq!(plan.job(0, &mut library).unwrap().run_id(), before);
+    // A library of its own reads the file anew: another run, which must not pass for the planned one.
+    assert_ne!(plan.job(0, &mut Library::default()).unwrap().run_id(), before);
 }
 
 #[test]

@@ -217,6 +217,9 @@ fn bad_ranges_are_refused() {
     let sample =
         |range: &str| plan(&format!("[sample]\ncount = 3\n[sample.ranges]\n\"channel.doppler_hz\" = {range}\n"));
     sample("{ min = 3, max = 2 }").says(2, &["min is above max", "at most 2"]);
+    // Doubles can't tell these two apart.
+    sample("{ min = 9007199254740993, max = 9007199254740992 }").says(2, &["min is above max"]);
+    sample("{ min = -1.7e308, max = 1.7e308 }").says(2, &["too wide to draw from"]);
     sample("{ min = -1.0, max = 2.0, scale = \"log\" }").says(2, &["a log scale has no values of 0 and below"]);
     plan("[sample]\ncount = 3\n[sample.ranges]\n").says(2, &["there is nothing to draw"]);
     plan("[sample]\ncount = 0\n[sample.ranges]\n\"channel.doppler_hz\" = { min = 1, max = 2 }\n")
@@ -225,6 +228,22 @@ fn bad_ranges_are_refused() {
 
 #[test]
 fn too_many_runs_are_refused_with_their_number() {
+    // 8192^10 = 2^130 is more than 128 bits hold.
+    let keys = [
+        "channel.doppler_hz",
+        "channel.noise_std",
+        "channel.snr_gap_db",
+        "radio.bandwidth_mhz",
+        "radio.downlink_mbps",
+        "radio.downlink_latency_ms",
+        "radio.tx_power_dbm",
+        "radio.retransmission_delay_ms",
+        "reward.lambda",
+        "warmup_s",
+    ];
+    let axes: String =
+        keys.iter().map(|key| format!("\"{key}\" = {{ from = 1.0, to = 2.0, count = 8192 }}\n")).collect();
+    plan(&format!("[axes]\n{axes}")).says(2, &["at most 10000000 runs"]);
     let axis = |key: &str| format!("\"{key}\" = {{ from = 1.0, to = 2.0, count = 1001 }}\n");
     let study = format!("replications = 10\n[axes]\n{}{}", axis("channel.doppler_hz"), axis("radio.bandwidth_mhz"));
     plan(&study).says(2, &["10020010 runs: 1002001 points (1001 × 1001) of 10 replications", "at most 10000000 runs"]);

@@ -93,6 +93,13 @@ fn remarks(collected: &Collected) -> String {
     if collected.defects.len() > NAMED {
         let _ = writeln!(text, "warning: {} more damaged lines", collected.defects.len() - NAMED);
     }
+    if collected.unpaired > 0 {
+        let points = counted(collected.unpaired, "point");
+        let _ = writeln!(
+            text,
+            "warning: --paired: {points} at one level had no partner at the other, and no row in differences.csv"
+        );
+    }
     if let [first, rest @ ..] = collected.instruction_sets.as_slice()
         && !rest.is_empty()
     {

@@ -17,8 +17,8 @@ use crate::run::signals::BatchSignals;
 use crate::run::wording::{counted, with_causes};
 use crate::study::Plan;
 use crate::study::folder::{FolderError, StudyFolder};
-use crate::study::requeue::SlurmJob;
-use crate::study::runner::{End, Keep, StudyOptions, StudyRunError, StudyTally, run_study};
+use crate::study::requeue::{RequeueError, SlurmJob};
+use crate::study::runner::{End, Keep, StudyNews, StudyOptions, StudyRunError, StudyTally, run_study};
 use crate::study::shard::{Shard, ShardError};
 
 /// How long a job that is queued again waits to be killed: Slurm does so within its KillWait, 30 s by default.
@@ -110,7 +110,15 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         job: slurm.as_ref().map(|job| format!("slurm {}", job.id())),
     };
     let mut progress = RunProgress::new(plan.name(), args.quiet);
-    let ended = run_study(&plan, &library, &folder, &options, &mut |news| progress.news(&news));
+    let mut requeued = None;
+    let ended = run_study(&plan, &library, &folder, &options, &mut |news| match (&news, &slurm) {
+        // At once: a run under way may stop later than Slurm waits.
+        (StudyNews::Stopping { ended }, Some(job)) if !signals.by_person() => {
+            signals.take_terminate();
+            requeued = Some(job.requeue(*ended, signals.early_warning()));
+        }
+        _ => progress.news(&news),
+    });
     let told = progress.close();
     let tally = ended.map_err(|error| stopped(&error))?;
     if !args.quiet {
@@ -126,7 +134,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
             &format!("stopped: {} failed, more than --max-failures allows\n{told}", counted(tally.failed, "run")),
             "what is done stays; the same command tries the failed ones and the rest again",
         )),
-        End::Interrupted => Err(interrupted(&signals, slurm.as_ref(), &tally)),
+        End::Interrupted => Err(interrupted(&signals, slurm.as_ref().zip(requeued), &tally)),
     }
 }
 
@@ -183,12 +191,15 @@ fn closing(args: &RunArgs, plan: &Plan, folder: &StudyFolder, shard: Shard, tall
 
 /// Stopped by a signal. A job of Slurm is queued again, unless a person stopped it, and then waits to
 /// be killed: one that ends by itself is over for Slurm, whatever its exit code.
-fn interrupted(signals: &BatchSignals, slurm: Option<&SlurmJob>, tally: &StudyTally) -> Failure {
+fn interrupted(
+    signals: &BatchSignals,
+    requeued: Option<(&SlurmJob, Result<(), RequeueError>)>,
+    tally: &StudyTally,
+) -> Failure {
     let left = format!("interrupted with {} of {} left", tally.left(), counted(tally.runs, "run"));
     let mut hint = "what is done stays; the same command runs the rest".to_owned();
-    if let Some(job) = slurm.filter(|_| !signals.by_person()) {
-        signals.take_terminate();
-        match job.requeue((tally.done + tally.failed) as u64, signals.early_warning()) {
+    if let Some((job, result)) = requeued {
+        match result {
             Ok(()) => {
                 tell(&format!("{left}; job {} is queued again, waiting for Slurm to end this one\n", job.id()));
                 let waited = Stopwatch::start();

@@ -54,6 +54,7 @@ impl RunProgress {
     pub fn news(&mut self, news: &StudyNews<'_>) {
         match news {
             StudyNews::Defect(defect) => self.remark(&format!("warning: {defect}: what it says counts for nothing")),
+            StudyNews::Stopping { .. } => {}
             StudyNews::Damaged(what) => self.remark(&format!("warning: {what}")),
             StudyNews::Begin { runs, before, failed } => self.begin(*runs, *before, *failed),
             StudyNews::Done { .. } => {

@@ -83,7 +83,7 @@ fn report(status: &StudyStatus) -> String {
     if *missing > 0 {
         match status.eta_s {
             Some(eta) => drop(write!(text, "; {} left on {}", span(eta), counted(threads, "thread"))),
-            None if threads == 0 => text.push_str("; nobody seems to be at work"),
+            None if threads == 0 => text.push_str("; no process was heard of lately"),
             None => {}
         }
     }
@@ -102,7 +102,13 @@ fn report(status: &StudyStatus) -> String {
         let job = process.job.as_ref().map(|job| format!(" ({job})")).unwrap_or_default();
         let host = process.host.as_deref().unwrap_or("unknown machine");
         let quiet = process.quiet_s.map(|quiet| format!(", last heard of {} ago", span(quiet))).unwrap_or_default();
-        let state = if process.at_work { "at work" } else { "ended" };
+        let state = if process.at_work {
+            "at work"
+        } else if status.missing == 0 {
+            "ended"
+        } else {
+            "not heard of lately"
+        };
         let failed = if process.failed > 0 { format!(", {} failed", process.failed) } else { String::new() };
         let _ = writeln!(
             text,

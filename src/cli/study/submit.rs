@@ -156,7 +156,7 @@ fn start_script(engine: Engine, start: &Path, command: &str) -> Result<(), Failu
     let not_started = |error: &std::io::Error| {
         Failure::failed(&format!("`{command}` could not be started: {error}"), "is bash on the path?")
     };
-    // The script of a local study becomes this process: signals reach it, and its exit status is ours.
+    // The script of a local study becomes this process: its exit status is ours, and Ctrl-C reaches it and splitwave.
     #[cfg(unix)]
     if engine == Engine::Local {
         return Err(not_started(&std::os::unix::process::CommandExt::exec(&mut bash)));
