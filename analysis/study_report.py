@@ -107,7 +107,9 @@ def load_study(path, wanted, notes):
 def header_of(path):
     try:
         header = pd.read_csv(path, nrows=0, dtype=str).columns.tolist()
-    except pd.errors.EmptyDataError:
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file", "make it first: splitwave study collect STUDY.toml") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError):
         header = []
     missing = [column for column in ("point", "replication", "status", FIRST_FIGURE) if column not in header]
     if missing:
@@ -126,18 +128,28 @@ def axis_values(cells):
 def known(name, names, what, path):
     if name not in names:
         near = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names[:12]) or 'none'}"
+        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names) or 'none'}"
         raise InputError(f"{path}: there is no {what} '{name}'", hint)
 
 
 def hold(study, held):
     """Only the runs with these values of these axes."""
     runs = study.runs
+    wanted = {}
     for axis, text in held:
         known(axis, study.axes, "axis", "--where")
-        runs = runs[runs[axis] == as_value(runs[axis], text)]
-        if runs.empty:
+        value = as_value(runs[axis], text)
+        if not (study.runs[axis] == value).any():
             raise InputError(f"--where {axis}={text}: no run has it", f"there are: {', '.join(map(value_name, study.values(axis)))}")
+        wanted.setdefault(axis, []).append(value)
+    for axis, values in wanted.items():
+        runs = runs[runs[axis].isin(values)]
+    if runs.empty:
+        raise InputError("--where: no run has all of these values", "leave one of them out")
+    runs = runs.copy()
+    for axis in study.axes:
+        # Words may have gone that kept numbers from being numbers.
+        runs[axis] = axis_values(runs[axis].where(runs[axis] != AS_IN_BASE))
     return Study(runs, study.axes, study.figures)
 
 
@@ -440,7 +452,7 @@ def parse_arguments(arguments):
     parser.add_argument("--x", metavar="AXIS", help="axis to draw against (default: the first that varies)")
     parser.add_argument("--lines", metavar="AXIS", help="axis with a line per value, or the heatmap's y (default: the next)")
     parser.add_argument("--facet", metavar="AXIS", help="axis with a panel per value (default: the next)")
-    parser.add_argument("--where", type=pair, action="append", default=[], metavar="AXIS=VALUE", help="only these runs; may be repeated")
+    parser.add_argument("--where", type=pair, action="append", default=[], metavar="AXIS=VALUE", help="only these runs; may be repeated: several values of one axis, or several axes")
     parser.add_argument("--difference", type=pair, metavar="AXIS=VALUE", help="figures minus those at this value, paired by replication")
     parser.add_argument("--heatmap", action="store_true", help="colour over two axes")
     parser.add_argument("--dots", action="store_true", help="a dot per point and no lines, whatever else varies: for sampled studies")

@@ -144,6 +144,16 @@ def test_axes_take_their_places_in_the_files_order(tmp_path):
     assert (place.x, place.lines, place.facet) == ("c", "b", "a")
 
 
+def test_several_values_of_an_axis_are_held_and_words_that_go_leave_numbers(tmp_path):
+    rows = grid(kind=["a", "b", "c"], n=[10.0, 5.0])
+    rows += [run(6, r, {"kind": "d", "n": ""}, e2e_mean_s=9.0, corpus_ppl=9.0) for r in range(3)]
+    study = study_report.load_study(write(tmp_path / "runs.csv", rows), None, [])
+    assert study.values("n") == ["10.0", "5.0", study_report.AS_IN_BASE]
+    held = study_report.hold(study, [("kind", "a"), ("kind", "c")])
+    assert sorted(held.runs["kind"].unique()) == ["a", "c"]
+    assert held.values("n") == [5.0, 10.0]
+
+
 def test_nothing_is_averaged_over_an_axis(tmp_path):
     study, _ = load(tmp_path, grid(a=[1, 2], b=[3, 4], c=[5, 6], d=[0.3, 0.4]))
     with pytest.raises(InputError, match="axis 'd' varies, too"):

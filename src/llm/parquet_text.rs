@@ -31,7 +31,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<String, String> {
 }
 
 fn lines(bytes: Bytes) -> Result<String, String> {
-    let words = |error: ParquetError| error.to_string();
+    let words = |error: ParquetError| match error {
+        // The library names the part of itself that wasn't built in.
+        ParquetError::General(text) if text.contains("Disabled feature") => {
+            "its compression isn't supported; write it with snappy, zstd or none".to_owned()
+        }
+        error => error.to_string(),
+    };
     let length = bytes.len() as u64;
     let reader = SerializedFileReader::new(bytes).map_err(words)?;
     let metadata = reader.metadata();

@@ -8,8 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
+use crate::run::clock::utc_now;
 use crate::run::wording::counted;
-use crate::study::attempts::{EXTENSION, Entry, Header, framed};
+use crate::study::attempts::{EXTENSION, Entry, Footer, Header, framed};
 
 /// What became of the runs can't be written down.
 #[derive(Debug, thiserror::Error)]
@@ -103,9 +104,28 @@ impl AttemptLog {
         if !self.dirty.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
+        self.still_there()?;
         self.handle.sync_data().map_err(|source| {
             let entries = self.state.lock().unwrap_or_else(PoisonError::into_inner).entries;
             LogError { path: self.path.clone(), action: "putting the file on the disk", entries, source }
+        })
+    }
+
+    /// Says that nothing more comes, and how it ended: for who watches.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn end(&self, ended: &str) -> Result<(), LogError> {
+        self.write(&Footer { ended: ended.to_owned(), ended_at: utc_now() }, 0)
+    }
+
+    /// Whether the file is still there: a folder that somebody clears takes it along, and writing goes on into nothing.
+    fn still_there(&self) -> Result<(), LogError> {
+        self.path.metadata().map(drop).map_err(|source| LogError {
+            path: self.path.clone(),
+            action: "looking for the file that this process writes",
+            entries: 0,
+            source,
         })
     }
 

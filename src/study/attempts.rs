@@ -4,6 +4,7 @@
 //!  attempts/20260131T120000Z-node7-4711-0.ndjson
 //!     {"blake3":"5f0c…","body":{"study":"split-by-snr", … }}        the header
 //!     {"blake3":"09ab…","body":{"run_id":"…","status":"done", … }}  one line per run attempted
+//!     {"blake3":"77e2…","body":{"ended":"whole", … }}               the end, if its process came to one
 //! ```
 //!
 //! Each line carries the hash of its body as it was written. A line that is torn or damaged
@@ -120,6 +121,16 @@ pub struct Entry {
     pub groups: Vec<(String, Vec<String>)>,
 }
 
+/// The last line, if its process came to an end: nothing more comes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Footer {
+    /// How it ended: `whole`, `interrupted` or `too many failures`.
+    pub ended: String,
+    /// When, by the wall clock, UTC, as RFC 3339 has it.
+    pub ended_at: String,
+}
+
 /// A file of attempts that was read.
 #[derive(Clone, Debug)]
 pub struct AttemptFile {
@@ -129,6 +140,8 @@ pub struct AttemptFile {
     pub header: Header,
     /// When it was last written to, if the system knows.
     pub modified: Option<SystemTime>,
+    /// Its last line, if its process has ended by itself.
+    pub footer: Option<Footer>,
 }
 
 /// A line that counts for nothing.
@@ -199,7 +212,13 @@ impl Attempts {
             while next_line(&mut reader, &mut line)? {
                 number += 1;
                 let body = unframed(&line);
-                if let Some(file) = self.files.get(index) {
+                if let Some(file) = self.files.get_mut(index) {
+                    if let Ok(footer) =
+                        body.clone().and_then(|body| serde_json::from_slice(body).map_err(|_| String::new()))
+                    {
+                        file.footer = Some(footer);
+                        continue;
+                    }
                     match body.and_then(|body| entry(body, &file.header)) {
                         Ok(entry) => tell(index, entry),
                         Err(what) => refuse(number, what),
@@ -207,7 +226,9 @@ impl Attempts {
                     continue;
                 }
                 match body.and_then(header) {
-                    Ok(header) => self.files.push(AttemptFile { path: path.to_owned(), header, modified }),
+                    Ok(header) => {
+                        self.files.push(AttemptFile { path: path.to_owned(), header, modified, footer: None });
+                    }
                     Err(what) => {
                         refuse(number, format!("{what}; without its first line nothing in the file counts"));
                         break;

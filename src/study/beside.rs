@@ -20,7 +20,7 @@ pub struct WriteError {
 #[derive(Debug)]
 pub struct Beside {
     path: PathBuf,
-    beside: PathBuf,
+    hidden: PathBuf,
     published: bool,
 }
 
@@ -35,7 +35,7 @@ impl Beside {
     ) -> Result<Self, WriteError> {
         let failed = |source| WriteError { path: path.to_owned(), source };
         let (beside, file) = create(path).map_err(failed)?;
-        let written = Self { path: path.to_owned(), beside, published: false };
+        let written = Self { path: path.to_owned(), hidden: beside, published: false };
         let mut file = BufWriter::new(file);
         let whole =
             write(&mut file).map_err(Into::into).and_then(|()| file.flush()).and_then(|()| file.get_ref().sync_all());
@@ -48,7 +48,7 @@ impl Beside {
     /// # Errors
     /// [`WriteError`] if it can't be renamed.
     pub fn publish(mut self) -> Result<PathBuf, WriteError> {
-        fs::rename(&self.beside, &self.path).map_err(|source| WriteError { path: self.path.clone(), source })?;
+        fs::rename(&self.hidden, &self.path).map_err(|source| WriteError { path: self.path.clone(), source })?;
         self.published = true;
         Ok(self.path.clone())
     }
@@ -57,7 +57,7 @@ impl Beside {
 impl Drop for Beside {
     fn drop(&mut self) {
         if !self.published {
-            let _ = fs::remove_file(&self.beside);
+            let _ = fs::remove_file(&self.hidden);
         }
     }
 }

@@ -109,6 +109,8 @@ pub struct Collected {
     pub instruction_sets: Vec<String>,
     /// Points at a level of `--paired` without a partner at the other one.
     pub unpaired: usize,
+    /// Tables of an earlier collect that this one doesn't make.
+    pub removed: Vec<PathBuf>,
     /// The tables written.
     pub files: Vec<PathBuf>,
 }
@@ -146,9 +148,7 @@ pub fn collect(plan: &Plan, folder: &StudyFolder, pairings: &[Pairing]) -> Resul
     }
     // All are whole: now they take their places, together.
     let files = tables.into_iter().map(Beside::publish).collect::<Result<Vec<_>, _>>()?;
-    for file in old {
-        let _ = std::fs::remove_file(file);
-    }
+    let removed = old.into_iter().filter(|file| std::fs::remove_file(file).is_ok()).collect();
     let [done, ..] = outcomes.counts();
     let mut collected = Collected {
         planned: plan.runs(),
@@ -157,6 +157,7 @@ pub fn collect(plan: &Plan, folder: &StudyFolder, pairings: &[Pairing]) -> Resul
         missing: Vec::new(),
         extra: outcomes.extra,
         unpaired,
+        removed,
         duplicates: outcomes.duplicates,
         instruction_sets: outcomes.instruction_sets().into_iter().map(str::to_owned).collect(),
         defects: outcomes.attempts.defects,

@@ -102,25 +102,31 @@ impl Pairing {
         let mut seen = BTreeSet::new();
         for point in 0..plan.points() {
             let level = plan.value(point, place).map(ToString::to_string).unwrap_or_default();
-            if seen.insert(level.clone()) {
+            if !level.is_empty() && seen.insert(level.clone()) {
                 known.push(level);
             }
         }
         for level in [a, b] {
-            if !seen.contains(level) {
+            if !known.iter().any(|cell| is_level(cell, level)) {
                 let (axis, level, known) = (axis.clone(), clip(level), listed(&known));
                 return Err(PairingError::Level { axis, level, known });
             }
-            let times = plan.levels(place).iter().filter(|known| known.to_string() == *level).count();
+            let times = plan.levels(place).iter().filter(|known| is_level(&known.to_string(), level)).count();
             if times > 1 && plan.paired(place).len() > 1 {
                 return Err(PairingError::Ambiguous { axis: axis.clone(), level: level.clone() });
             }
         }
-        if a == b {
+        if is_level(a, b) {
             return Err(PairingError::Same { axis: axis.clone(), level: a.clone() });
         }
         Ok(place)
     }
+}
+
+/// Whether a cell is the level that somebody names: the same text, or the same number (`40` and `40.0`).
+fn is_level(cell: &str, level: &str) -> bool {
+    let number = |text: &str| text.parse::<f64>().ok();
+    cell == level || number(cell).is_some_and(|cell| number(level) == Some(cell))
 }
 
 /// The first ones of many.
@@ -189,7 +195,7 @@ pub fn write_differences(
             let mut order = Vec::new();
             for point in 0..plan.points() {
                 let mut cells: Vec<String> = axis_cells(plan, point).collect();
-                let Some(side) = levels.iter().position(|level| *level == cells[*place]) else { continue };
+                let Some(side) = levels.iter().position(|level| is_level(&cells[*place], level)) else { continue };
                 for &axis in &varied {
                     cells[axis].clear();
                 }

@@ -70,6 +70,8 @@ pub struct Plan {
     /// `--set` arguments of the study's constants.
     constants: Vec<String>,
     warnings: Vec<Problem>,
+    /// What points that leave an axis out have there; none if there are no such points.
+    base_values: Vec<Option<AxisValue>>,
 }
 
 impl Plan {
@@ -129,6 +131,7 @@ impl Plan {
             name: file.table.name.clone(),
             scenario_name: scenario_name.unwrap_or_default(),
             axes: points.design.axes.iter().map(|axis| axis.name.clone()).collect(),
+            base_values: if points.design.includes.is_empty() { Vec::new() } else { points.base_values() },
             points,
             ids: checked.ids,
             sorted: Vec::new(),
@@ -240,9 +243,10 @@ impl Plan {
         PlannedRun { id: self.ids[index], point, replication: replication as u32, seed: self.seeds[point] }
     }
 
-    /// The value of an axis at a point; `None` where it stays as in the base scenario.
+    /// The value of an axis at a point, the base scenario's where the point leaves it. `None` if that is no
+    /// number, text or flag.
     pub fn value(&self, point: usize, axis: usize) -> Option<&AxisValue> {
-        self.points.design.value(point, axis)
+        self.points.design.value(point, axis).or_else(|| self.base_values.get(axis)?.as_ref())
     }
 
     /// A point in words: `split.initial = 3, channel.noise_std = 0.3`.

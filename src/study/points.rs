@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::run::assembly::assemble_with;
 use crate::run::inputs::Library;
 use crate::run::runner::Job;
-use crate::scenario::{BadScenario, Document, LoadedScenario, Node, Origin, Problem, Severity, Source, lay};
-use crate::study::design::Design;
+use crate::scenario::{BadScenario, Document, LoadedScenario, Node, Origin, Problem, Severity, Source, Step, lay};
+use crate::study::design::{Axis, Design};
 use crate::study::file::SeedPolicy;
 use crate::study::plan::RunId;
+use crate::study::value::AxisValue;
 
 /// Points that a thread takes at a time.
 const CHUNK: usize = 64;
@@ -38,6 +39,18 @@ pub(super) struct Randomness {
     pub(super) replications: u32,
 }
 
+/// The value that a step leads to; an element of an array goes by its index or `name`.
+fn below<'v>(value: &'v serde_json::Value, step: &Step) -> Option<&'v serde_json::Value> {
+    match (value, step) {
+        (serde_json::Value::Array(items), Step::Index(index)) => items.get(*index),
+        (serde_json::Value::Array(items), Step::Key(key)) => {
+            items.iter().find(|item| item.get("name").and_then(|name| name.as_str()) == Some(key))
+        }
+        (value, Step::Key(key)) => value.get(key),
+        _ => None,
+    }
+}
+
 /// What the check of all points gave.
 pub(super) struct Checked {
     /// The id of each run, point by point.
@@ -49,6 +62,15 @@ pub(super) struct Checked {
 }
 
 impl Points {
+    /// What the base scenario has under each axis' key, its own or a default: numbers, texts and flags.
+    pub(super) fn base_values(&self) -> Vec<Option<AxisValue>> {
+        let document = Document::from_parts(self.sources.clone(), self.root.clone());
+        let base = LoadedScenario::from_document(&self.base, document).ok();
+        let base = base.and_then(|loaded| serde_json::to_value(&loaded.scenario).ok());
+        let value = |axis: &Axis| AxisValue::of_json(axis.way.iter().try_fold(base.as_ref()?, below)?);
+        self.design.axes.iter().map(value).collect()
+    }
+
     /// The scenario of a point, checked as far as it goes without its inputs.
     pub(super) fn load(&self, point: usize) -> Result<LoadedScenario, Box<BadScenario>> {
         let mut root = self.root.clone();

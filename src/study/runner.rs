@@ -238,6 +238,14 @@ pub fn run_study(
             });
         }
     });
+    if let (Ok(end), Some(log)) = (&end, work.log.get()) {
+        log.end(match end {
+            End::Whole => "whole",
+            End::Interrupted => "interrupted",
+            End::TooManyFailures => "too many failures",
+        })?;
+        log.sync()?;
+    }
     tally.log = work.log.get().map(|log| log.path().to_owned());
     tally.end = end.map_err(|error| match error {
         WorkError::Threads(reason) => StudyRunError::Threads(reason),

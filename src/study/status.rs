@@ -61,6 +61,8 @@ pub struct ProcessStatus {
     pub failed: u64,
     /// Time since its file was last written to \[s\].
     pub quiet_s: Option<f64>,
+    /// How it ended, if it said so: a process that was killed didn't.
+    pub ended: Option<String>,
     /// Whether it seems to be at work.
     pub at_work: bool,
 }
@@ -81,7 +83,7 @@ pub fn status(plan: &Plan, folder: &StudyFolder, now: SystemTime) -> Result<Stud
         let quiet = file.modified.map(|modified| now.duration_since(modified).unwrap_or_default());
         let mean_s = if count > 0 { tally.wall_s / count as f64 } else { 0.0 };
         let patience = QUIET.as_secs_f64().max(QUIET_RUNS * mean_s);
-        let at_work = missing > 0 && quiet.is_some_and(|quiet| quiet.as_secs_f64() < patience);
+        let at_work = missing > 0 && file.footer.is_none() && quiet.is_some_and(|quiet| quiet.as_secs_f64() < patience);
         threads += if at_work { file.header.threads } else { 0 };
         let header = &file.header;
         processes.push(ProcessStatus {
@@ -95,6 +97,7 @@ pub fn status(plan: &Plan, folder: &StudyFolder, now: SystemTime) -> Result<Stud
             done: tally.done,
             failed: tally.failed,
             quiet_s: quiet.map(|quiet| quiet.as_secs_f64()),
+            ended: file.footer.as_ref().map(|footer| footer.ended.clone()),
             at_work,
         });
     }

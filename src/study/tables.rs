@@ -111,7 +111,7 @@ pub fn figure(cells: &Cells, place: usize) -> Option<&str> {
     cells.iter().nth(place).filter(|cell| !cell.is_empty())
 }
 
-/// The cells of a point's axes; empty where it stays as in the base scenario.
+/// The cells of a point's axes; empty where [`Plan::value`] has none.
 pub fn axis_cells(plan: &Plan, point: usize) -> impl Iterator<Item = String> {
     (0..plan.axes().len()).map(move |axis| plan.value(point, axis).map(ToString::to_string).unwrap_or_default())
 }

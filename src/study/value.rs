@@ -31,6 +31,18 @@ impl AxisValue {
         }
     }
 
+    /// The value in a scenario's JSON; `None` for null, tables and arrays.
+    pub(super) fn of_json(value: &serde_json::Value) -> Option<Self> {
+        match value {
+            serde_json::Value::Bool(flag) => Some(Self::Boolean(*flag)),
+            serde_json::Value::String(text) => Some(Self::Text(text.clone())),
+            serde_json::Value::Number(number) => {
+                number.as_i64().map(Self::Integer).or_else(|| number.as_f64().map(Self::Float))
+            }
+            _ => None,
+        }
+    }
+
     /// The number, if it is one.
     pub fn as_f64(&self) -> Option<f64> {
         match self {

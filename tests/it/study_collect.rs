@@ -302,7 +302,7 @@ fn only_what_differs_in_one_axis_is_compared() {
 /// Seeds are whole numbers below 2^64, and so they come out.
 #[test]
 fn the_largest_seed_is_collected() {
-    let study = format!("{GRID}").replace("base =", "seed = 18446744073709551615\nbase =");
+    let study = GRID.replace("base =", "seed = 18446744073709551615\nbase =");
     let place = place(BASE, &study);
     study_run(&place, &["-q"]).says(0, &[]);
     place.splitwave(&["study", "collect", "study.toml"]).says(0, &[]);
@@ -351,6 +351,15 @@ fn status_comes_from_the_files() {
     assert_eq!((process.quiet_s, process.shard.as_deref()), (Some(30.0), Some("1/2")));
     let later = status(&made.plan, &made.folder, written + Duration::from_secs(120)).unwrap();
     assert_eq!((later.processes[0].at_work, later.eta_s), (false, None));
+    // A process that has ended says so, and is not waited for.
+    let ended = AttemptLog::create(&made.folder.attempts(), &header).unwrap();
+    ended.end("interrupted").unwrap();
+    let found = status(&made.plan, &made.folder, written).unwrap();
+    assert_eq!((found.processes[1].at_work, found.processes[1].ended.as_deref()), (false, Some("interrupted")));
+    fs::remove_file(ended.path()).unwrap();
+    // A folder that is cleared under a process takes its file along: that is no success.
+    ended.push(&made.done(5, "1")).unwrap();
+    assert!(ended.sync().unwrap_err().to_string().contains("looking for the file that this process writes failed"));
     // A clock that runs behind that of the file system.
     let before = status(&made.plan, &made.folder, SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(before.processes[0].quiet_s, Some(0.0));

@@ -53,12 +53,8 @@ fn zips_are_paired_and_crossed_excluded_and_included() {
                  [[zip]]\n\"ue.phone.count\" = [1, 2]\n\"radio.bandwidth_mhz\" = [5.0, 10.0]\n\
                  [[exclude]]\n\"split.initial\" = 5.0\n\"ue.phone.count\" = 2\n\
                  [[include]]\n\"edge.device\" = \"t4\"\n";
-    let expected = [
-        json!([1, 1, 5.0, null]),
-        json!([1, 2, 10.0, null]),
-        json!([5, 1, 5.0, null]),
-        json!([null, null, null, "t4"]),
-    ];
+    let expected =
+        [json!([1, 1, 5.0, "l4"]), json!([1, 2, 10.0, "l4"]), json!([5, 1, 5.0, "l4"]), json!([null, 3, 5.0, "t4"])];
     assert_eq!(values(study), expected);
     let listed = "[[include]]\n\"split.initial\" = 3\n[[include]]\n\"split.initial\" = 4\n";
     assert_eq!(values(listed), [json!([3]), json!([4])], "without axes there is no grid");
@@ -241,8 +237,8 @@ fn too_many_runs_are_refused_with_their_number() {
         "reward.lambda",
         "warmup_s",
     ];
-    let axes: String =
-        keys.iter().map(|key| format!("\"{key}\" = {{ from = 1.0, to = 2.0, count = 8192 }}\n")).collect();
+    let axis = |key: &&str| format!("\"{key}\" = {{ from = 1.0, to = 2.0, count = 8192 }}\n");
+    let axes = keys.iter().map(axis).collect::<Vec<_>>().concat();
     plan(&format!("[axes]\n{axes}")).says(2, &["at most 10000000 runs"]);
     let axis = |key: &str| format!("\"{key}\" = {{ from = 1.0, to = 2.0, count = 1001 }}\n");
     let study = format!("replications = 10\n[axes]\n{}{}", axis("channel.doppler_hz"), axis("radio.bandwidth_mhz"));

@@ -130,6 +130,9 @@ fn report(plan: &Plan, collected: &Collected) -> String {
     if failed.len() > NAMED {
         let _ = writeln!(text, "  and {} more", failed.len() - NAMED);
     }
+    for file in &collected.removed {
+        let _ = writeln!(text, "removed {}, of an earlier collect: it would not go with these", file.display());
+    }
     for file in &collected.files {
         let _ = writeln!(text, "{}", file.display());
     }

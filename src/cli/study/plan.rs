@@ -29,7 +29,8 @@ pub struct PlanArgs {
     /// Study file.
     #[arg(value_name = "STUDY.toml")]
     study: PathBuf,
-    /// Print all runs in order as one JSON document: id, point, replication, seed and the value of every axis.
+    /// Print all runs in order as one JSON document: their count, the estimated processor time of one \[s\], and
+    /// of each run id, point, replication, seed and the value of every axis.
     #[arg(long)]
     json: bool,
     /// Don't begin a few runs to estimate the time.
@@ -44,15 +45,17 @@ pub fn plan(args: &PlanArgs) -> Result<(), Failure> {
     let mut library = Library::default();
     let plan = Plan::open(&args.study, &mut library).map_err(|error| Failure::study(&error))?;
     tell(&render_problems(plan.warnings(), plan.sources(), in_colour()));
+    let mut probe = || estimate(&plan, &mut library, PROBE, &Interrupt::new()).map_err(|error| Failure::study(&error));
     if args.json {
-        return print_json(&plan);
+        let estimate = if args.no_probe { None } else { probe()? };
+        return print_json(&plan, estimate.map(|estimate| estimate.run_s));
     }
     print(&format!("{}\n{}", axes(&plan), runs(&plan)))?;
     if args.no_probe {
         return Ok(());
     }
     let threads = threads(args.threads);
-    let estimate = estimate(&plan, &mut library, PROBE, &Interrupt::new()).map_err(|error| Failure::study(&error))?;
+    let estimate = probe()?;
     print(&match estimate {
         Some(estimate) => {
             let at_once = threads.min(plan.runs());
@@ -167,13 +170,15 @@ fn time(seconds: f64) -> String {
 }
 
 /// All runs as one document, written in blocks: it may be larger than memory.
-fn print_json(plan: &Plan) -> Result<(), Failure> {
+fn print_json(plan: &Plan, run_s: Option<f64>) -> Result<(), Failure> {
     let mut text = format!(
-        "{{\"study\":{},\"scenario\":{},\"points\":{},\"replications\":{},\"axes\":{},\"runs\":[",
+        "{{\"study\":{},\"scenario\":{},\"points\":{},\"replications\":{},\"count\":{},\"estimated_run_s\":{},\"axes\":{},\"runs\":[",
         json!(plan.name()),
         json!(plan.scenario_name()),
         plan.points(),
         plan.replications(),
+        plan.runs(),
+        json!(run_s),
         json!(plan.axes())
     );
     for index in 0..plan.runs() {
@@ -200,7 +205,7 @@ fn print_json(plan: &Plan) -> Result<(), Failure> {
     print(&text)
 }
 
-/// A value in JSON; null where it stays as in the base scenario. Arrays and tables are texts, as TOML writes them.
+/// A value in JSON; null where a point leaves out what the base has no plain value for. Arrays and tables are texts, as TOML writes them.
 fn cell(value: Option<&AxisValue>) -> Value {
     match value {
         None => Value::Null,

@@ -140,7 +140,15 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 
 /// The part of the study that is this process'.
 fn shard(args: &RunArgs) -> Result<Shard, Failure> {
-    let Some(of) = args.shards else { return Ok(args.shard.unwrap_or(Shard::WHOLE)) };
+    let Some(of) = args.shards else {
+        let array = ["HQ_TASK_ID", "SLURM_ARRAY_TASK_ID"].into_iter().find(|name| std::env::var_os(name).is_some());
+        if let (None, Some(variable)) = (args.shard, array) {
+            tell(&format!(
+                "warning: {variable} is set, but neither --shard nor --shards: every task of this array runs the whole study\n"
+            ));
+        }
+        return Ok(args.shard.unwrap_or(Shard::WHOLE));
+    };
     match Shard::from_environment(of, |name| std::env::var(name).ok()) {
         Ok((shard, variable)) => {
             if !args.quiet {

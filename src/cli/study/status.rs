@@ -102,12 +102,11 @@ fn report(status: &StudyStatus) -> String {
         let job = process.job.as_ref().map(|job| format!(" ({job})")).unwrap_or_default();
         let host = process.host.as_deref().unwrap_or("unknown machine");
         let quiet = process.quiet_s.map(|quiet| format!(", last heard of {} ago", span(quiet))).unwrap_or_default();
-        let state = if process.at_work {
-            "at work"
-        } else if status.missing == 0 {
-            "ended"
-        } else {
-            "not heard of lately"
+        let state = match (&process.ended, process.at_work) {
+            (Some(how), _) if how == "whole" => "ended".to_owned(),
+            (Some(how), _) => format!("ended ({how})"),
+            (None, true) => "at work".to_owned(),
+            (None, false) => "not heard of lately".to_owned(),
         };
         let failed = if process.failed > 0 { format!(", {} failed", process.failed) } else { String::new() };
         let _ = writeln!(

@@ -65,6 +65,7 @@ fn every_item_is_done_once() {
         let (mut remarks, mut ended) = (0, Vec::new());
         let end = drive(&work, 100, &limits, &Interrupt::new(), &mut |news| match news {
             News::Remark(_) => remarks += 1,
+            News::Stopping => panic!("nobody asked"),
             News::Ended { item, result, again, .. } => ended.push((item, result, again)),
         });
         assert_eq!(end.unwrap(), End::Whole);
