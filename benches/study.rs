@@ -1,7 +1,9 @@
-//! What `study run` costs beyond the simulation, and what a second core gives it.
+//! What a study costs beyond its simulations, and what a second core gives it.
 //!
+//! - Planning 100,000 runs of scenarios/quickstart.toml: as many points, and a tenth of them with ten
+//!   replications each; and the most memory until then (Linux).
 //! - 10,000 tiny runs: simulated in memory in a plain loop, and by `study run` on one thread
-//!   (assembling, hashing, writing down), in five interleaved rounds.
+//!   (assembling, hashing, writing down), in five interleaved rounds; and collecting them.
 //! - Equal runs with one thread and with two: the median of interleaved pairs.
 //!
 //! cargo bench --bench study [-- PAIRS]
@@ -15,6 +17,7 @@ use splitwave::run::inputs::Library;
 use splitwave::run::runner::{Job, evaluation_pool};
 use splitwave::run::signals::Interrupt;
 use splitwave::study::Plan;
+use splitwave::study::collect::collect;
 use splitwave::study::folder::StudyFolder;
 use splitwave::study::runner::{Keep, StudyOptions, run_study};
 use splitwave::study::shard::Shard;
@@ -68,7 +71,12 @@ fn plan(folder: &Path, scenario: &str, points: usize, replications: usize) -> (P
 /// Seconds for all runs of the plan, in a folder of their own.
 fn study_s(plan: &Plan, library: &Library, threads: usize) -> f64 {
     let place = tempfile::tempdir().expect("a temporary folder");
-    let folder = StudyFolder::open(place.path(), plan.name()).expect("a folder of the study");
+    study_in(place.path(), plan, library, threads).0
+}
+
+/// Seconds for all runs of the plan in a folder.
+fn study_in(place: &Path, plan: &Plan, library: &Library, threads: usize) -> (f64, StudyFolder) {
+    let folder = StudyFolder::open(place, plan.name()).expect("a folder of the study");
     let options = StudyOptions {
         shard: Shard::WHOLE,
         threads,
@@ -83,7 +91,14 @@ fn study_s(plan: &Plan, library: &Library, threads: usize) -> f64 {
     let tally = run_study(plan, library, &folder, &options, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
     let seconds = begun.elapsed().as_secs_f64();
     assert_eq!((tally.done, tally.failed), (plan.runs(), 0));
-    seconds
+    (seconds, folder)
+}
+
+/// Most memory of this process so far \[MB\], where the system says.
+fn peak_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse::<f64>().ok().map(|kb| kb / 1e3)
 }
 
 /// Seconds that the simulations alone take, one after the other.
@@ -114,15 +129,29 @@ fn main() {
     let pairs = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(10u32);
     let place = tempfile::tempdir().expect("a temporary folder");
 
-    let begun = Instant::now();
-    let (tiny, library) = plan(place.path(), TINY, 100, 100);
-    println!("planning {} runs: {:.2} s", tiny.runs(), begun.elapsed().as_secs_f64());
+    let quickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/quickstart.toml");
+    let quickstart = std::fs::read_to_string(quickstart).expect("the scenario");
+    for (points, replications) in [(10_000, 10), (100_000, 1)] {
+        let begun = Instant::now();
+        plan(place.path(), &quickstart, points, replications);
+        let seconds = begun.elapsed().as_secs_f64();
+        let peak = peak_mb().map(|peak| format!(", {peak:.0} MB")).unwrap_or_default();
+        println!("planning {points} points of {replications}: {seconds:.2} s{peak} (at most 5 s and 300 MB wanted)");
+    }
+
+    let (tiny, library) = plan(place.path(), TINY, 1000, 10);
     let runs = tiny.runs() as f64;
     let rounds: Vec<(f64, f64)> = (0..5).map(|_| (plain_s(&tiny, &library), study_s(&tiny, &library, 1))).collect();
     let plain = median(rounds.iter().map(|round| round.0).collect());
     let overhead = median(rounds.iter().map(|round| (round.1 - round.0) / runs * 1e3).collect());
     println!("{runs} tiny runs, simulations alone:      {:.3} ms per run", plain / runs * 1e3);
     println!("study run beyond them, on one thread:  {overhead:.3} ms per run (median of 5; at most 3 wanted)");
+
+    let kept = tempfile::tempdir().expect("a temporary folder");
+    let (_, folder) = study_in(kept.path(), &tiny, &library, 1);
+    let begun = Instant::now();
+    let collected = collect(&tiny, &folder, &[]).unwrap_or_else(|error| panic!("{error}"));
+    println!("collecting {} runs: {:.2} s (at most 5 wanted)", collected.done, begun.elapsed().as_secs_f64());
 
     let (equal, library) = plan(place.path(), EQUAL, 8, 4);
     study_s(&equal, &library, 2); // warm caches

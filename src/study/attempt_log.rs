@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::run::clock::utc_now;
 use crate::run::wording::counted;
-use crate::study::attempts::{EXTENSION, Entry, Footer, Header, framed};
+use crate::study::attempts::{Begun, EXTENSION, Entry, Footer, Header, framed};
 
 /// What became of the runs can't be written down.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +109,14 @@ impl AttemptLog {
             let entries = self.state.lock().unwrap_or_else(PoisonError::into_inner).entries;
             LogError { path: self.path.clone(), action: "putting the file on the disk", entries, source }
         })
+    }
+
+    /// Notes that a run is under way.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn begun(&self, run_id: &str) -> Result<(), LogError> {
+        self.write(&Begun { begun: run_id.to_owned() }, 0)
     }
 
     /// Says that nothing more comes, and how it ended: for who watches.

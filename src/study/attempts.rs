@@ -4,6 +4,7 @@
 //!  attempts/20260131T120000Z-node7-4711-0.ndjson
 //!     {"blake3":"5f0c…","body":{"study":"split-by-snr", … }}        the header
 //!     {"blake3":"09ab…","body":{"run_id":"…","status":"done", … }}  one line per run attempted
+//!     {"blake3":"41d0…","body":{"begun":"…"}}                       a run that is under way for a second
 //!     {"blake3":"77e2…","body":{"ended":"whole", … }}               the end, if its process came to one
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! is named and counts for nothing: its run is run again. Nobody locks anything, and no two
 //! processes write to one file.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -121,6 +123,14 @@ pub struct Entry {
     pub groups: Vec<(String, Vec<String>)>,
 }
 
+/// A line in between: a run that has been under way for a second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Begun {
+    /// Id of the run.
+    pub begun: String,
+}
+
 /// The last line, if its process came to an end: nothing more comes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -176,6 +186,8 @@ pub struct Attempts {
     pub entries: Vec<(usize, Entry)>,
     /// Lines that count for nothing.
     pub defects: Vec<Defect>,
+    /// Runs that were under way when their process was last heard of: index of the file, and run id.
+    pub begun: BTreeSet<(usize, String)>,
 }
 
 impl Attempts {
@@ -213,14 +225,13 @@ impl Attempts {
                 number += 1;
                 let body = unframed(&line);
                 if let Some(file) = self.files.get_mut(index) {
-                    if let Ok(footer) =
-                        body.clone().and_then(|body| serde_json::from_slice(body).map_err(|_| String::new()))
-                    {
-                        file.footer = Some(footer);
-                        continue;
-                    }
-                    match body.and_then(|body| entry(body, &file.header)) {
-                        Ok(entry) => tell(index, entry),
+                    match body.and_then(|body| Line::read(body, &file.header)) {
+                        Ok(Line::Entry(entry)) => {
+                            self.begun.remove(&(index, entry.run_id.clone()));
+                            tell(index, *entry);
+                        }
+                        Ok(Line::Begun(begun)) => _ = self.begun.insert((index, begun.begun)),
+                        Ok(Line::Footer(footer)) => file.footer = Some(footer),
                         Err(what) => refuse(number, what),
                     }
                     continue;
@@ -297,6 +308,26 @@ fn unframed(line: &[u8]) -> Result<&[u8], String> {
         Ok(body)
     } else {
         Err(format!("damaged: its content has the hash {found}, not the one that the line says"))
+    }
+}
+
+/// A line behind the first.
+enum Line {
+    Entry(Box<Entry>),
+    Begun(Begun),
+    Footer(Footer),
+}
+
+impl Line {
+    fn read(body: &[u8], header: &Header) -> Result<Self, String> {
+        let odd = |error: serde_json::Error| format!("not understood: {error}");
+        if body.starts_with(br#"{"begun""#) {
+            serde_json::from_slice(body).map(Self::Begun).map_err(odd)
+        } else if body.starts_with(br#"{"ended""#) {
+            serde_json::from_slice(body).map(Self::Footer).map_err(odd)
+        } else {
+            entry(body, header).map(|entry| Self::Entry(Box::new(entry)))
+        }
     }
 }
 

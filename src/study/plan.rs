@@ -80,6 +80,14 @@ impl Plan {
     /// # Errors
     /// [`StudyError::Bad`] with every problem of the file and of all points.
     pub fn open(path: &Path, library: &mut Library) -> Result<Self, StudyError> {
+        Self::open_and_tell(path, library, &mut |_| {})
+    }
+
+    /// The same; tells the number of points before it checks them, which takes seconds for some 100,000.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_and_tell(path: &Path, library: &mut Library, tell: &mut dyn FnMut(usize)) -> Result<Self, StudyError> {
         let bad = |sources: &[Source], problems: Vec<Problem>| {
             StudyError::Bad(Box::new(BadStudy { path: path.to_owned(), sources: sources.to_vec(), problems }))
         };
@@ -118,6 +126,7 @@ impl Plan {
         };
         let points = Points { base, sources, root, design };
         let randomness = Randomness { seed, policy: file.table.seed_policy, replications };
+        tell(points.design.codes.len());
         let checked = points.check(randomness, library);
         warnings.extend(checked.problems);
         if warnings.iter().any(Problem::is_error) {

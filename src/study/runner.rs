@@ -147,6 +147,8 @@ struct Item {
 struct Before {
     done: bool,
     attempts: u32,
+    /// How often it was under way when its process ended.
+    cut_off: u32,
 }
 
 /// What a run gave.
@@ -189,6 +191,12 @@ pub fn run_study(
         before.done |= entry.status == Status::Done;
         before.attempts = before.attempts.max(entry.attempt);
     })?;
+    // What was under way when its process was killed may have been why.
+    for (_, id) in &attempts.begun {
+        if let Ok(id) = id.parse() {
+            known.entry(id).or_default().cut_off += 1;
+        }
+    }
     attempts.defects.iter().for_each(|defect| news(StudyNews::Defect(defect)));
 
     // A run that the plan has twice is one run: the first.
@@ -203,8 +211,9 @@ pub fn run_study(
     if options.keep == Keep::All {
         left.append(&mut done_before);
     }
-    // What failed before may fail again, and slowly: it comes behind what is new. Looking at what is done comes last.
-    left.sort_by_key(|item| (item.before.done, item.before.attempts > 0, item.index));
+    // What failed before may fail again, and slowly, or end the process again: it comes behind what is new, and what was
+    // cut off most often comes last. Looking at what is done comes behind all.
+    left.sort_by_key(|Item { before, index, .. }| (before.done, before.cut_off, before.attempts > 0, *index));
     let mut tally = StudyTally { runs, before: done_before.len(), done: 0, failed: 0, log: None, end: End::Whole };
     news(StudyNews::Begin { runs, before: tally.before, failed });
 
@@ -378,6 +387,13 @@ impl Work for Runs<'_> {
             groups: figures.groups,
         };
         Ok(self.log()?.push(&entry)?)
+    }
+
+    fn note(&self, item: usize) -> Result<(), StudyRunError> {
+        match self.items.get(item) {
+            Some(item) if !item.before.done => Ok(self.log()?.begun(&item.run.id.to_string())?),
+            _ => Ok(()),
+        }
     }
 
     fn sync(&self) -> Result<(), StudyRunError> {

@@ -24,6 +24,8 @@ use crate::units::SimTime;
 
 /// Distance of the monitor's looks: what a time limit or a signal may come late by.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// An item that takes longer is noted: whatever ends the process may be its doing.
+const NOTED_AFTER: Duration = Duration::from_secs(1);
 /// Distance at which what was kept is put on the disk.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
@@ -68,6 +70,12 @@ pub trait Work: Sync {
     /// If it can't be kept, which ends all work.
     fn keep(&self, item: usize, tries: u32, wall_s: f64, ended: &Result<Self::Done, String>)
     -> Result<(), Self::Error>;
+
+    /// Notes that an item is under way: it has taken a second.
+    ///
+    /// # Errors
+    /// If it can't be kept, which ends all work.
+    fn note(&self, item: usize) -> Result<(), Self::Error>;
 
     /// Puts on the disk what was kept.
     ///
@@ -117,6 +125,8 @@ pub enum WorkError<E> {
 
 /// What a worker is at.
 struct Seat {
+    item: usize,
+    noted: bool,
     interrupt: Interrupt,
     watch: Stopwatch,
     timed_out: bool,
@@ -225,7 +235,7 @@ impl<W: Work> Crew<'_, W> {
         self.fatal.store(true, Ordering::Release);
     }
 
-    /// Raises the interrupts of items that take too long, or of all; syncs.
+    /// Raises the interrupts of items that take too long, or of all; notes slow items; syncs.
     fn monitor(&self, over: &Receiver<()>) {
         let mut synced = Stopwatch::start();
         while let Err(RecvTimeoutError::Timeout) = over.recv_timeout(LOOK_EVERY) {
@@ -237,6 +247,12 @@ impl<W: Work> Crew<'_, W> {
                 if stopping || too_long {
                     seat.timed_out |= too_long;
                     seat.interrupt.set();
+                }
+                if !seat.noted && seat.watch.elapsed() >= NOTED_AFTER {
+                    seat.noted = true;
+                    if let Err(error) = self.work.note(seat.item) {
+                        self.fail(error);
+                    }
                 }
             }
             if synced.elapsed() >= SYNC_EVERY {
@@ -266,7 +282,8 @@ impl<W: Work> Crew<'_, W> {
             tries += 1;
             let interrupt = Interrupt::new();
             let watch = Stopwatch::start();
-            *lock(&self.seats[seat]) = Some(Seat { interrupt: interrupt.clone(), watch, timed_out: false });
+            *lock(&self.seats[seat]) =
+                Some(Seat { item, noted: false, interrupt: interrupt.clone(), watch, timed_out: false });
             // A panic is the run's own failure: what the others share isn't changed by a run.
             let tried = catch_unwind(AssertUnwindSafe(|| self.work.attempt(item, &interrupt, &tell)));
             let wall_s = watch.seconds();

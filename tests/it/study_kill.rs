@@ -12,7 +12,8 @@ use std::time::Duration;
 use splitwave::run::inputs::Library;
 use splitwave::run::signals::Interrupt;
 use splitwave::study::Plan;
-use splitwave::study::attempts::Attempts;
+use splitwave::study::attempt_log::AttemptLog;
+use splitwave::study::attempts::{Attempts, Header};
 use splitwave::study::folder::StudyFolder;
 use splitwave::study::runner::{End, Keep, StudyNews, StudyOptions, StudyTally, run_study};
 use splitwave::study::shard::Shard;
@@ -146,6 +147,28 @@ impl Inside {
         });
         (tally.unwrap(), defects)
     }
+}
+
+/// A run that takes its process along every time must not keep the others from being run.
+#[test]
+fn what_was_under_way_when_a_process_died_comes_last() {
+    let place = place(BASE, &GRID.replace("[1, 2, 3]", "[1]"));
+    let inside = Inside::new(&place);
+    let id = |run: usize| inside.plan.run(run).id.to_string();
+    for begun in [&[0, 2][..], &[0]] {
+        let header = Header::of_this_process("grid", None, None, 1);
+        let log = AttemptLog::create(&inside.folder.attempts(), &header).unwrap();
+        for &run in begun {
+            log.begun(&id(run)).unwrap();
+        }
+    }
+    let (tally, defects) = inside.run();
+    assert_eq!((tally.done, defects), (4, Vec::new()));
+    let read = Attempts::read(&inside.folder.attempts()).unwrap();
+    let order: Vec<String> = read.entries.into_iter().map(|(_, entry)| entry.run_id).collect();
+    assert_eq!(order, [1, 3, 2, 0].map(id));
+    assert_eq!(read.begun.len(), 3, "what the dead processes had begun");
+    assert_eq!(read.files.iter().filter(|file| file.footer.is_some()).count(), 1);
 }
 
 /// The one file of attempts cut within its last line, and damaged in each line: what is not whole is named with

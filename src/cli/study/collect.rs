@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::failure::Failure;
 use crate::cli::render::render_problems;
+use crate::cli::study::open_plan;
 use crate::cli::{in_colour, print, quoted, tell};
 use crate::run::inputs::Library;
 use crate::run::wording::{counted, with_causes};
@@ -67,7 +68,7 @@ pub fn collect(args: &CollectArgs) -> Result<(), Failure> {
 
 /// The plan of a study file and its folder, which must be there.
 pub(super) fn find(study: &Path, out: Option<&Path>, quiet: bool) -> Result<(Plan, StudyFolder), Failure> {
-    let plan = Plan::open(study, &mut Library::default()).map_err(|error| Failure::study(&error))?;
+    let plan = open_plan(study, &mut Library::default(), quiet)?;
     if !quiet {
         tell(&render_problems(plan.warnings(), plan.sources(), in_colour()));
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
 use crate::cli::render::render_problems;
+use crate::cli::study::open_plan;
 use crate::cli::{in_colour, parse_threads, print, tell, threads};
 use crate::run::inputs::Library;
 use crate::run::signals::Interrupt;
@@ -43,7 +44,7 @@ pub struct PlanArgs {
 
 pub fn plan(args: &PlanArgs) -> Result<(), Failure> {
     let mut library = Library::default();
-    let plan = Plan::open(&args.study, &mut library).map_err(|error| Failure::study(&error))?;
+    let plan = open_plan(&args.study, &mut library, false)?;
     tell(&render_problems(plan.warnings(), plan.sources(), in_colour()));
     let mut probe = || estimate(&plan, &mut library, PROBE, &Interrupt::new()).map_err(|error| Failure::study(&error));
     if args.json {

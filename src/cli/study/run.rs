@@ -8,6 +8,7 @@ use clap::ValueEnum;
 
 use crate::cli::failure::Failure;
 use crate::cli::render::render_problems;
+use crate::cli::study::open_plan;
 use crate::cli::study::run_progress::RunProgress;
 use crate::cli::{in_colour, parse_threads, print, quoted, tell, threads};
 use crate::run::clock::Stopwatch;
@@ -89,7 +90,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(&format!("installing signal handlers: {error}"), "please report this"))?;
     let shard = shard(args)?;
     let mut library = Library::default();
-    let plan = Plan::open(&args.study, &mut library).map_err(|error| Failure::study(&error))?;
+    let plan = open_plan(&args.study, &mut library, args.quiet)?;
     if !args.quiet {
         tell(&render_problems(plan.warnings(), plan.sources(), in_colour()));
     }

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::str::FromStr;
 
 use crate::cli::failure::Failure;
+use crate::cli::study::open_plan;
 use crate::cli::{print, tell};
 use crate::run::inputs::Library;
 use crate::study::Plan;
@@ -61,7 +62,7 @@ pub struct SubmitArgs {
 }
 
 pub fn submit(args: &SubmitArgs) -> Result<(), Failure> {
-    let plan = Plan::open(&args.study, &mut Library::default()).map_err(|error| Failure::study(&error))?;
+    let plan = open_plan(&args.study, &mut Library::default(), false)?;
     let submission = submission(args, &plan)?;
     let scripts = submission.scripts().map_err(|error| refused(&error))?;
     let start = submission.folder().join("submit.sh");

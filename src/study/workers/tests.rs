@@ -42,6 +42,10 @@ impl<F: Fn(usize, &Interrupt) -> Tried<u32, String> + Sync> Work for Play<F> {
         Ok(())
     }
 
+    fn note(&self, _: usize) -> Result<(), String> {
+        Ok(())
+    }
+
     fn sync(&self) -> Result<(), String> {
         Ok(())
     }
