@@ -130,7 +130,11 @@ impl<'a> Builder<'a> {
                 let problem =
                     Problem::error(key, format!("`{key}` must be a list or a range, not {}", other.type_name()))
                         .with_allowed("[value, …] or { from, to, count, scale }")
-                        .with_hint("a value that stays the same belongs in [set]");
+                        .with_hint(if key.ends_with(".min") || key.ends_with(".max") {
+                            "a range of an axis is { from, to, count }; one to draw from belongs in [sample.ranges]"
+                        } else {
+                            "a value that stays the same belongs in [set]"
+                        });
                 self.refuse(problem, &setting.node.place);
                 return None;
             }

@@ -9,7 +9,9 @@ use crate::run::assembly::assemble;
 use crate::run::inputs::Library;
 use crate::run::runner::Job;
 use crate::run::wording::counted;
-use crate::scenario::{Document, LoadedScenario, Node, Place, Problem, Source, Value, defaults, lay, resolve};
+use crate::scenario::{
+    Document, LoadedScenario, Node, Place, Problem, Source, Step, Value, defaults, lay, nearest, resolve,
+};
 use crate::study::axes::{Builder, located, moved};
 use crate::study::error::{BadStudy, StudyError};
 use crate::study::file::{Setting, StudyFile};
@@ -363,7 +365,21 @@ fn unknown_keys(file: &StudyFile, base: &Path, sources: &Arc<[Source]>, root: &N
             && (settings.iter().any(is) || file.set.iter().any(|setting| is(&setting)))
     };
     found.retain(|problem| problem.is_error() && at_key(problem));
+    for problem in found.iter_mut().filter(|problem| problem.message.starts_with("unknown key")) {
+        let setting = settings.iter().find(|setting| Some(&setting.place.span) == problem.span.as_ref());
+        if let Some(hint) = setting.and_then(|setting| misspelt_name(root, setting)) {
+            (problem.hint, problem.allowed) = (Some(hint), None);
+        }
+    }
     found
+}
+
+/// `ue.phne.count` where there is a group `phone`: an array of one element takes the name for a key.
+fn misspelt_name(root: &Node, setting: &Setting) -> Option<String> {
+    let [(Step::Key(array), _), (Step::Key(name), _), ..] = setting.path.steps.as_slice() else { return None };
+    let Value::Array(items) = &root.get(array)?.value else { return None };
+    let near = nearest(name, items.iter().filter_map(Node::name))?;
+    Some(format!("did you mean `{array}.{near}`?"))
 }
 
 /// A whole number of the base scenario, or its default; what is wrong with it is said at the points.

@@ -201,6 +201,12 @@ fn empty_and_uneven_grids_are_refused() {
 }
 
 #[test]
+fn a_misspelt_group_is_offered_its_name() {
+    plan("[axes]\n\"ue.phne.count\" = [1, 2]\n")
+        .says(2, &["unknown key `phne`", "did you mean `ue.phone`?", "1 error"]);
+}
+
+#[test]
 fn bad_ranges_are_refused() {
     let axis = |range: &str| plan(&format!("[axes]\n\"channel.doppler_hz\" = {range}\n"));
     axis("{ from = 1, to = 2, count = 0 }").says(2, &["`channel.doppler_hz.count` is out of range", "[1, 10000000]"]);
@@ -209,6 +215,7 @@ fn bad_ranges_are_refused() {
         .says(2, &["a log scale has no values of 0 and below", "allowed: above 0"]);
     axis("{ from = 1, too = 2, count = 3 }").says(2, &["unknown key `too`", "did you mean `to`?"]);
     axis("{ from = nan, to = 2, count = 3 }").says(2, &["must be a finite number"]);
+    axis("{ min = 1, max = 2 }").says(2, &["a range of an axis is { from, to, count }", "[sample.ranges]"]);
     axis("[1.0, inf]").says(2, &["must be a finite number"]);
     let sample =
         |range: &str| plan(&format!("[sample]\ncount = 3\n[sample.ranges]\n\"channel.doppler_hz\" = {range}\n"));
