@@ -109,6 +109,12 @@ impl<'a> Builder<'a> {
                 let nodes: Vec<Node> = items.iter().map(|item| moved(item, self.source)).collect();
                 (items.iter().map(AxisValue::of).collect(), Levels::Written(nodes))
             }
+            Value::Table(_) if setting.node.get("min").or_else(|| setting.node.get("max")).is_some() => {
+                let problem = Problem::error(key, format!("`{key}` is an interval to draw from, not values"));
+                let problem = problem.with_allowed("[value, …] or { from, to, count, scale }");
+                self.refuse(problem.with_hint("draw from it in [sample.ranges]"), &setting.node.place);
+                return None;
+            }
             Value::Table(_) => {
                 let range = match spaced_range(&self.file.document, setting) {
                     Ok(range) => range,
@@ -130,11 +136,7 @@ impl<'a> Builder<'a> {
                 let problem =
                     Problem::error(key, format!("`{key}` must be a list or a range, not {}", other.type_name()))
                         .with_allowed("[value, …] or { from, to, count, scale }")
-                        .with_hint(if key.ends_with(".min") || key.ends_with(".max") {
-                            "a range of an axis is { from, to, count }; one to draw from belongs in [sample.ranges]"
-                        } else {
-                            "a value that stays the same belongs in [set]"
-                        });
+                        .with_hint("a value that stays the same belongs in [set]");
                 self.refuse(problem, &setting.node.place);
                 return None;
             }

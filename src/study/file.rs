@@ -155,7 +155,8 @@ fn has_single(node: &Node, keys: &[&str]) -> bool {
 }
 
 fn spaced(_: &Document, node: &Node) -> bool {
-    has_single(node, &["from", "to", "count", "scale"])
+    // An interval to draw from is no axis, which is said better than that its ends are none.
+    has_single(node, &["from", "to", "count", "scale", "min", "max"])
 }
 
 fn drawn(_: &Document, node: &Node) -> bool {

@@ -215,7 +215,8 @@ fn bad_ranges_are_refused() {
         .says(2, &["a log scale has no values of 0 and below", "allowed: above 0"]);
     axis("{ from = 1, too = 2, count = 3 }").says(2, &["unknown key `too`", "did you mean `to`?"]);
     axis("{ from = nan, to = 2, count = 3 }").says(2, &["must be a finite number"]);
-    axis("{ min = 1, max = 2 }").says(2, &["a range of an axis is { from, to, count }", "[sample.ranges]"]);
+    axis("{ min = 1, max = 2 }")
+        .says(2, &["is an interval to draw from", "draw from it in [sample.ranges]", "1 error"]);
     axis("[1.0, inf]").says(2, &["must be a finite number"]);
     let sample =
         |range: &str| plan(&format!("[sample]\ncount = 3\n[sample.ranges]\n\"channel.doppler_hz\" = {range}\n"));
