@@ -7,6 +7,7 @@ use crate::cli::{in_colour, tell};
 use crate::run::profile::ProfileError;
 use crate::run::results::ResultsError;
 use crate::run::runner::RunError;
+use crate::run::wording::with_causes;
 use crate::scenario::BadScenario;
 use crate::study::StudyError;
 
@@ -134,18 +135,4 @@ impl From<&ResultsError> for Failure {
 
 fn message_and_hint(message: &str, hint: &str) -> String {
     format!("error: {message}\nhint: {hint}\n")
-}
-
-/// An error and its causes, without saying anything twice.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -34,7 +34,7 @@ impl Beside {
         write: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,
     ) -> Result<Self, WriteError> {
         let failed = |source| WriteError { path: path.to_owned(), source };
-        let (beside, file) = create(path).map_err(failed)?;
+        let (beside, file) = create_beside(path).map_err(failed)?;
         let written = Self { path: path.to_owned(), hidden: beside, published: false };
         let mut file = BufWriter::new(file);
         let whole =
@@ -63,7 +63,7 @@ impl Drop for Beside {
 }
 
 /// A hidden file beside `path`. Whoever creates it owns it: processes of two machines may have one number.
-fn create(path: &Path) -> io::Result<(PathBuf, File)> {
+pub(super) fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let process = std::process::id();
     let mut number = 0u64;

@@ -8,7 +8,7 @@
 //!        └ submit/        scripts for a cluster
 //! ```
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::identity::RESULTS_VERSION;
 use crate::scenario::problem::clip;
+use crate::study::beside::create_beside;
 
 /// The file that says whose folder it is.
 pub const STUDY_FILE: &str = "study.json";
@@ -207,19 +208,6 @@ fn write_once(path: &Path, owner: &Owner) -> io::Result<()> {
     // Gone already where it was renamed.
     let _ = fs::remove_file(&beside);
     written
-}
-
-/// A hidden file beside `path` that nobody else has.
-fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
-    let process = std::process::id();
-    let mut number = 0u64;
-    loop {
-        let beside = path.with_file_name(format!(".{STUDY_FILE}.{process}-{number}"));
-        match File::options().write(true).create_new(true).open(&beside) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
-            result => return Ok((beside, result?)),
-        }
-    }
 }
 
 #[cfg(test)]
