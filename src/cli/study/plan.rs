@@ -30,7 +30,7 @@ pub struct PlanArgs {
     /// Study file.
     #[arg(value_name = "STUDY.toml")]
     study: PathBuf,
-    /// Print all runs in order as one JSON document: their count, the estimated processor time of one \[s\], and
+    /// Print all runs in order as one JSON document: their count, the estimated time of one in seconds, and
     /// of each run id, point, replication, seed and the value of every axis.
     #[arg(long)]
     json: bool,
