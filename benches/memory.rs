@@ -14,7 +14,7 @@ use splitwave::control::NoQuality;
 use splitwave::kernel::Streams;
 use splitwave::llm::Decoder;
 use splitwave::network::simulation::{Ports, Simulation};
-use splitwave::record::{RunRecorder, Summary, Utilisation, Wanted};
+use splitwave::record::{Overall, RunRecorder, Summary, Wanted};
 use splitwave::run::assembly::assemble;
 use splitwave::run::inputs::Library;
 use splitwave::scenario::LoadedScenario;
@@ -53,7 +53,7 @@ fn case(count: &str, seconds: &str, rate: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let network = &assembly.network;
     let summary = Summary::new(&[("ue".into(), network.groups[0].count)], network.warmup, network.duration);
-    let wanted = Wanted { requests: true, decisions: true, series: true };
+    let wanted = Wanted { requests: true, decisions: true, series: true, updates: false };
     let mut recorder = RunRecorder::create(folder.path(), wanted, summary).expect("a folder that can be written");
     let streams = Streams::new(1, 0);
     let mut controllers = assembly.controllers(streams);
@@ -68,7 +68,7 @@ fn case(count: &str, seconds: &str, rate: &str) {
     let totals = Simulation::new(network, streams, ports)
         .and_then(|simulation| simulation.run(&mut |_| ControlFlow::Continue(())))
         .expect("a run without a model");
-    recorder.finish(&Utilisation::default()).expect("a summary");
+    recorder.finish(&Overall::default()).expect("a summary");
     println!("{} {}", totals.progress.arrived, peak_kilobytes());
 }
 

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use splitwave::kernel::{Purpose, Streams};
 use splitwave::network::simulation::{Ports, Simulation};
-use splitwave::record::{RunRecorder, Summary, Utilisation, Wanted};
+use splitwave::record::{Overall, RunRecorder, Summary, Wanted};
 use splitwave::run::assembly::Assembly;
 use splitwave::run::assembly::assemble;
 use splitwave::run::inputs::Library;
@@ -65,7 +65,7 @@ fn simulate(assembly: &Assembly, seed: u64, requests_csv: bool) -> (f64, f64) {
     let network = &assembly.network;
     let groups = vec![("ue".to_owned(), 100)];
     let streams = Streams::new(seed, 0);
-    let wanted = Wanted { requests: requests_csv, decisions: false, series: false };
+    let wanted = Wanted { requests: requests_csv, decisions: false, series: false, updates: false };
     let begun = Instant::now();
     let mut recorder =
         RunRecorder::create(folder.path(), wanted, Summary::new(&groups, network.warmup, network.duration))
@@ -83,7 +83,7 @@ fn simulate(assembly: &Assembly, seed: u64, requests_csv: bool) -> (f64, f64) {
     let totals = Simulation::new(network, streams, ports)
         .and_then(|simulation| simulation.run(&mut |_| ControlFlow::Continue(())))
         .expect("a run without a model");
-    black_box(recorder.finish(&Utilisation::default()).expect("a summary").summary);
+    black_box(recorder.finish(&Overall::default()).expect("a summary").summary);
     let seconds = begun.elapsed().as_secs_f64();
     (totals.progress.arrived as f64 / seconds, totals.progress.events as f64 / seconds)
 }

@@ -32,6 +32,7 @@ pub mod llm;
 pub mod network;
 pub mod radio;
 pub mod record;
+pub mod rl;
 pub mod run;
 pub mod scenario;
 pub mod stats;

@@ -56,8 +56,8 @@ pub use loss::{LossUnit, lost_chunks, lost_elements, lost_rows, rows_without_chu
 pub use noise::fill_normals;
 pub use normalisation::{TxNormalisation, activation_snr_db, row_powers, tx_scales};
 pub use outage::{
-    DEFAULT_RAYLEIGH_SCALE, OutageError, average_fade_duration, digital_gain_threshold, gain_threshold_for,
-    level_crossing_rate, outage_probability, rayleigh_scale_for, relative_threshold,
+    DEFAULT_RAYLEIGH_SCALE, OutageError, average_fade_duration, digital_gain_threshold, digital_snr_needed,
+    gain_threshold_for, level_crossing_rate, outage_probability, rayleigh_scale_for, relative_threshold,
 };
 pub use packets::Packets;
 pub use parameter::{Draw, Occasion, Parameter, ParameterError, ParameterState, WALK_STEP};

@@ -94,8 +94,13 @@ pub fn average_fade_duration(doppler_hz: f64, relative_threshold: f64) -> f64 {
 /// the code stays from Shannon's limit), SNR₁ = `snr_at_unit_gain` (ratio, at
 /// h = 1); all positive.
 pub fn digital_gain_threshold(rate_bps: f64, bandwidth_hz: f64, gap: f64, snr_at_unit_gain: f64) -> f64 {
-    let needed_snr = (rate_bps / bandwidth_hz * std::f64::consts::LN_2).exp_m1();
-    (needed_snr * gap / snr_at_unit_gain).sqrt()
+    (digital_snr_needed(rate_bps / bandwidth_hz, gap) / snr_at_unit_gain).sqrt()
+}
+
+/// SNR that a digital packet needs: `(2^{R/B} - 1)·Γ`, with R/B = `spectral_efficiency`
+/// \[bit/s/Hz\] and Γ = `gap` (ratio).
+pub fn digital_snr_needed(spectral_efficiency: f64, gap: f64) -> f64 {
+    (spectral_efficiency * std::f64::consts::LN_2).exp_m1() * gap
 }
 
 /// `h_th/σ_h = √(-2 ln(1 - P))`

@@ -1,6 +1,7 @@
 //! The command line: one file per command. The only floor that prints.
 
 mod failure;
+mod fit;
 mod model;
 mod profile;
 mod progress;
@@ -43,6 +44,7 @@ enum Command {
     /// Print the JSON Schema of the scenario file, for editors.
     Schema(schema::SchemaArgs),
     Profile(Box<profile::ProfileArgs>),
+    Fit(Box<fit::FitArgs>),
     /// Run a scenario over a grid of parameters, here or in shards on a cluster.
     Study(study::StudyArgs),
     /// Look at a model, check it, print its logits, or generate text over a channel.
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::validate(&args),
         Command::Schema(args) => schema::schema(&args),
         Command::Profile(args) => profile::profile(&args),
+        Command::Fit(args) => fit::fit(&args),
         Command::Study(args) => study::study(&args),
         Command::Model(args) => model::model(&args.command),
     };

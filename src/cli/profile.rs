@@ -40,7 +40,9 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// `quality.table`, `greedy` and `oracle` read if it holds one way of sending.
 ///
 /// With --records N: that many rows at points drawn uniformly over ranges, one window
-/// each. Row i is the same for any N.
+/// each. Row i is the same for any N. With --repeats K: K rows per point, one after the
+/// other, on other windows with other fading and noise; their spread is what no
+/// surrogate can know (`splitwave fit` calls it the noise floor).
 ///
 /// An interrupted profile goes on where it stopped when the same command is given again;
 /// a finished one is not made again.
@@ -50,7 +52,7 @@ Examples:
   splitwave profile scenarios/quickstart.toml -o out
   splitwave profile scenarios/chen25/fig3-awgn.toml -o out --snrs-db 20,5 --snr-at 8 \\
     --tx-normalisations none,per-row
-  splitwave profile scenarios/quickstart.toml -o out --records 9718 --loss-range 0,0.3")]
+  splitwave profile scenarios/quickstart.toml -o out --records 9718 --repeats 2 --loss-range 0,0.3")]
 pub struct ProfileArgs {
     /// Scenario file whose model, corpus, channel and radio are profiled (the first channel, if it has several).
     #[arg(value_name = "SCENARIO.toml")]
@@ -106,6 +108,9 @@ pub struct ProfileArgs {
     /// Draw this many points at random instead of a grid.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     records: Option<u32>,
+    /// With --records: rows per point, on other windows with other fading and noise.
+    #[arg(long, value_name = "K", default_value_t = 1, requires = "records", allow_negative_numbers = true)]
+    repeats: u32,
     /// With --records: loss probabilities. Default: the channel's.
     #[arg(long, value_name = "MIN,MAX", requires = "records", value_parser = parse_range, allow_hyphen_values = true)]
     loss_range: Option<[f64; 2]>,
@@ -222,6 +227,7 @@ fn spec(args: &ProfileArgs, assembly: &Assembly) -> ProfileSpec {
             losses: args.loss_range.unwrap_or(loss_range),
             noises: args.snr_range_db.or(args.noise_range).unwrap_or(noise_range),
             records,
+            repeats: args.repeats,
         }
     } else {
         let can_lose =
@@ -261,8 +267,11 @@ fn command(args: &ProfileArgs, spec: &ProfileSpec, seed: u64) -> String {
             option("draws", draws.to_string());
             (losses.as_slice(), noises.as_slice())
         }
-        Points::Random { losses, noises, records } => {
+        Points::Random { losses, noises, records, repeats } => {
             option("records", records.to_string());
+            if *repeats > 1 {
+                option("repeats", repeats.to_string());
+            }
             (losses.as_slice(), noises.as_slice())
         }
     };

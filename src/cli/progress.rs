@@ -1,12 +1,14 @@
 //! Progress: bars on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::tell;
 use crate::network::simulation::Progress;
+use crate::run::assembly::Assembly;
 use crate::run::runner::{Job, RunError, RunOutcome};
 use crate::run::wording::counted;
 
@@ -14,6 +16,8 @@ use crate::run::wording::counted;
 const LINE_EVERY: Duration = Duration::from_secs(10);
 /// More bars than this don't help anyone.
 const MOST_BARS: usize = 8;
+/// What a whole bar counts.
+const STEPS_OF_A_BAR: u64 = 10_000;
 
 /// Shows how runs are doing.
 pub struct Display {
@@ -24,8 +28,7 @@ pub struct Display {
 
 struct Run {
     label: String,
-    /// Simulated time at which arrivals end \[s\].
-    duration_s: f64,
+    assembly: Arc<Assembly>,
     bar: Option<ProgressBar>,
     begun: Option<Instant>,
     last_line: Option<Instant>,
@@ -43,7 +46,7 @@ impl Display {
             .iter()
             .map(|job| Run {
                 label: label(job),
-                duration_s: job.assembly.network.duration.as_secs_f64(),
+                assembly: job.assembly.clone(),
                 bar: None,
                 begun: None,
                 last_line: None,
@@ -60,23 +63,19 @@ impl Display {
         let now = now();
         let begun = *run.begun.get_or_insert(now);
         let elapsed = now.duration_since(begun).as_secs_f64();
-        let simulated = progress.now.as_secs_f64();
+        let share = progress.share(&run.assembly.network);
+        let far = far(progress, &run.assembly);
         if let Some(bars) = &self.bars {
             if run.bar.is_none() && shown < MOST_BARS {
-                let bar = ProgressBar::new((run.duration_s * 1e3) as u64);
+                let bar = ProgressBar::new(STEPS_OF_A_BAR);
                 let style = ProgressStyle::with_template("{prefix:24!} [{bar:24}] {msg} ETA {eta}");
                 bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
                 bar.set_prefix(run.label.clone());
                 run.bar = Some(bars.add(bar));
             }
             if let Some(bar) = &run.bar {
-                bar.set_position((simulated * 1e3) as u64);
-                bar.set_message(format!(
-                    "{simulated:.1}/{:.1} s, {}, {}",
-                    run.duration_s,
-                    counted(progress.arrived, "request"),
-                    rate(progress, elapsed)
-                ));
+                bar.set_position((share * STEPS_OF_A_BAR as f64) as u64);
+                bar.set_message(format!("{far}, {}", rate(progress, elapsed)));
             }
             return;
         }
@@ -84,15 +83,9 @@ impl Display {
             return;
         }
         run.last_line = Some(now);
-        let share = (simulated / run.duration_s).clamp(1e-6, 1.0);
-        tell(&format!(
-            "{}: {simulated:.1} of {:.1} simulated s, {}, {}, about {:.0} s left\n",
-            run.label,
-            run.duration_s,
-            counted(progress.arrived, "request"),
-            rate(progress, elapsed),
-            elapsed * (1.0 - share) / share
-        ));
+        let (share, rate) = (share.max(1e-6), rate(progress, elapsed));
+        let left = elapsed * (1.0 - share) / share;
+        tell(&format!("{}: {far}, {rate}, about {left:.0} s left\n", run.label));
     }
 
     /// A run has ended.
@@ -125,6 +118,18 @@ impl Display {
     pub fn close(&mut self) {
         if let Some(bars) = &self.bars {
             let _ = bars.clear();
+        }
+    }
+}
+
+/// How far a run is: simulated time and requests, or the steps that end it.
+fn far(progress: &Progress, assembly: &Assembly) -> String {
+    let (network, now) = (&assembly.network, progress.now.as_secs_f64());
+    match network.max_steps {
+        Some(most) => format!("{} of {most} steps, {now:.1} simulated s", progress.steps),
+        None => {
+            let requests = counted(progress.arrived, "request");
+            format!("{now:.1} of {:.1} simulated s, {requests}", network.duration.as_secs_f64())
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::cli::failure::Failure;
 use crate::cli::print;
 use crate::llm::Geometry;
 use crate::record::{column_reference, column_section};
+use crate::run::fit::{CalibrationRow, MetricsRow, PredictionRow};
 use crate::run::profile::{ProfilePoint, ProfileRecord};
 use crate::scenario::devices::presets;
 use crate::scenario::{json_schema, scenario_reference_markdown};
@@ -33,6 +34,10 @@ pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
         page.push_str("\n# Files of `splitwave profile`\n");
         column_section::<ProfileRecord>(&mut page);
         column_section::<ProfilePoint<'_>>(&mut page);
+        page.push_str("\n# Files of `splitwave fit`\n");
+        column_section::<MetricsRow>(&mut page);
+        column_section::<PredictionRow>(&mut page);
+        column_section::<CalibrationRow>(&mut page);
         page
     } else if args.study && args.markdown {
         STUDY_PAGE.to_owned() + &study_reference_markdown()

@@ -57,7 +57,7 @@ type Row = BTreeMap<String, String>;
 /// are several), and what theory says where a scenario is simple enough.
 pub fn results(jobs: &[Job], finished: &[(usize, RunOutcome)]) -> String {
     let mut rows: Vec<(String, Row)> = Vec::new();
-    let mut theory = String::new();
+    let (mut theory, mut learned) = (String::new(), String::new());
     for (index, outcome) in finished {
         let (Some(job), RunOutcome::Finished { path, .. } | RunOutcome::Skipped { path }) = (jobs.get(*index), outcome)
         else {
@@ -67,6 +67,10 @@ pub fn results(jobs: &[Job], finished: &[(usize, RunOutcome)]) -> String {
         let groups = summary.iter().filter(|row| cell(row, "scope") == "group").count();
         if let (Some(queue), Some(all)) = (Mm1::of(&job.assembly), summary.last()) {
             theory += &beside_theory(queue, all);
+        }
+        if let Some(all) = summary.last() {
+            let _ =
+                write!(learned, "{}", evaluation(&format!("{} #{}", job.assembly.scenario.name, job.replication), all));
         }
         for row in summary.into_iter().filter(|row| cell(row, "scope") == "all" || groups > 1) {
             rows.push((format!("{} #{}", job.assembly.scenario.name, job.replication), row));
@@ -88,7 +92,27 @@ pub fn results(jobs: &[Job], finished: &[(usize, RunOutcome)]) -> String {
         let _ = writeln!(text, "… and {} more; each run's summary.csv has its own.", counted(hidden, "row"));
     }
     let _ = writeln!(text, "Times in ms; PPL over all scored tokens; UE, uplink, edge: share of time busy.");
-    text + &theory
+    text + &capped(&learned) + &theory
+}
+
+/// What was learned, beside the optimum and chance; empty for a run without evaluations.
+fn evaluation(label: &str, all: &Row) -> String {
+    let number = |column: &str| cell(all, column).parse::<f64>().ok();
+    let Some(learned) = number("eval_reward_mean") else { return String::new() };
+    let beside: Vec<String> = [
+        number("eval_optimal_mean").map(|reward| format!("optimum {reward:.4}")),
+        number("eval_random_mean").map(|reward| format!("random {reward:.4}")),
+        number("normalised_regret").map(|regret| format!("normalised regret {regret:.3}")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    format!("{label}: evaluated reward of an episode {learned:.4}; {}\n", beside.join(", "))
+}
+
+/// At most as many lines as the table has rows.
+fn capped(lines: &str) -> String {
+    lines.lines().take(MOST_ROWS).fold(String::new(), |text, line| text + line + "\n")
 }
 
 /// The rows of groups and of all. A file that can't be read has none: the run is done, and its table no reason to fail.

@@ -270,5 +270,6 @@ fn finish(
         relative_gain: ppl.map(|ppl| (ppl_clean - ppl) / ppl_clean),
         activation_snr_db: received.and_then(|received| received.activation_snr_db),
         rows_lost: received.map(|received| received.rows_lost as u32),
+        source: None,
     })
 }

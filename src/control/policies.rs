@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use crate::control::rewards::RewardFunction;
-use crate::control::table::QualityTable;
+use crate::control::surrogate::{Surrogate, SurrogatePoint, SurrogateScratch};
+use crate::control::table::{QualityTable, TableValue};
 use crate::kernel::{Purpose, Streams};
 use crate::llm::CostModel;
 use crate::network::costs::ue_cost_share;
-use crate::network::ports::{Controller, Decision, Observation, Quality, Reward, RewardInput};
+use crate::network::ports::{Conditions, Controller, Decision, Observation, Quality, Reward, RewardInput};
 
 /// The actions of a controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,11 +94,32 @@ impl Controller for RandomPolicy {
     }
 }
 
-/// What the yardsticks know: the quality table, the reward and the costs.
+/// Where expectations come from.
+#[derive(Clone, Debug)]
+pub enum Expectation {
+    /// A table.
+    Table(Arc<QualityTable>),
+    /// A surrogate.
+    Surrogate(Arc<Surrogate>),
+}
+
+impl Expectation {
+    /// The expected quality of a split under long-term conditions.
+    fn value(&self, split: u32, conditions: &Conditions) -> TableValue {
+        match self {
+            Self::Table(table) => table.value(split, conditions.loss_probability, conditions.noise_std),
+            Self::Surrogate(surrogate) => {
+                surrogate.value(&SurrogatePoint::of(split, conditions), &mut SurrogateScratch::default())
+            }
+        }
+    }
+}
+
+/// What the yardsticks know: the expected quality, the reward and the costs.
 #[derive(Clone, Debug)]
 pub struct Outlook {
     /// Expected quality.
-    pub table: Arc<QualityTable>,
+    pub expectation: Expectation,
     /// The reward.
     pub reward: RewardFunction,
     /// λ of eq. (7).
@@ -113,9 +135,9 @@ impl Outlook {
         ue_cost_share(&self.cost, self.model_layers, split, observation.prompt_tokens)
     }
 
-    fn expected_reward(&self, split: u32, observation: &Observation) -> f64 {
-        let conditions = observation.conditions;
-        let value = self.table.value(split, conditions.loss_probability, conditions.noise_std);
+    /// The reward that the table lets expect of a split under the observed conditions.
+    pub(super) fn expected_reward(&self, split: u32, observation: &Observation) -> f64 {
+        let value = self.expectation.value(split, &observation.conditions);
         let quality = Quality {
             ppl: value.ppl,
             ppl_clean: value.ppl_clean,
@@ -123,14 +145,14 @@ impl Outlook {
             ..Quality::default()
         };
         let ue_cost_share = self.cost_share(split, observation);
-        let input = RewardInput { quality: Some(quality), failed: false, split, ue_cost_share };
+        let (elapsed_s, energy_j) = (0.0, 0.0);
+        let input = RewardInput { quality: Some(quality), failed: false, split, ue_cost_share, elapsed_s, energy_j };
         self.reward.reward(&input).unwrap_or(f64::NEG_INFINITY)
     }
 
     /// Eq. (7), `PPL + λ·C_UE(p)/C_UE(L)`, expected; infinite without a PPL.
     fn objective(&self, split: u32, observation: &Observation) -> f64 {
-        let conditions = observation.conditions;
-        let value = self.table.value(split, conditions.loss_probability, conditions.noise_std);
+        let value = self.expectation.value(split, &observation.conditions);
         value.ppl.map_or(f64::INFINITY, |ppl| ppl + self.lambda * self.cost_share(split, observation))
     }
 }
@@ -187,7 +209,7 @@ impl Controller for OraclePolicy {
 mod tests {
     use super::*;
     use crate::llm::{FlopCount, Geometry};
-    use crate::network::ports::Conditions;
+    use crate::network::ports::NetworkState;
     use crate::units::SimTime;
 
     /// PPL falls by 8 per layer at σ = 1 and not at all at σ = 0; eight layers.
@@ -198,7 +220,7 @@ mod tests {
             csv = format!("{csv}{split},0,0,20,20\n{split},0,1,{ppl},20\n");
         }
         Outlook {
-            table: Arc::new(QualityTable::from_csv("test", csv.as_bytes()).unwrap()),
+            expectation: Expectation::Table(Arc::new(QualityTable::from_csv("test", csv.as_bytes()).unwrap())),
             reward: RewardFunction::Chen25Eq8 { lambda, ppl_cap: None },
             lambda,
             cost: CostModel::new(Geometry::named("llama-2-7b").unwrap(), FlopCount::Exact),
@@ -208,7 +230,9 @@ mod tests {
 
     fn observation(split: u32, noise_std: f64) -> Observation {
         let conditions = Conditions { noise_std, rayleigh_scale: 0.7, gain_threshold: 0.0, loss_probability: 0.0 };
-        Observation { ue: 0, now: SimTime::ZERO, decision: 0, step_in_episode: 0, conditions, split, prompt_tokens: 64 }
+        let (ue, now, decision, step_in_episode) = (0, SimTime::ZERO, 0, 0);
+        let state = NetworkState::default();
+        Observation { ue, now, decision, step_in_episode, conditions, split, prompt_tokens: 64, state }
     }
 
     fn space(moves: Option<Vec<i32>>) -> ActionSpace {

@@ -28,6 +28,33 @@ pub enum RewardFunction {
         /// Largest PPL that counts, as in eq. (8).
         ppl_cap: Option<f64>,
     },
+    /// Quality, latency and energy in one:
+    /// `r = a·(PPL_0 - PPL)/PPL_0 - w_T·T - w_E·E`, the gain clipped at -1; T is the time from
+    /// arrival to the end \[s\], of a failed request to its failure, and E the energy of the UE's
+    /// processor and transmitter \[J\].
+    Weighted {
+        /// a.
+        a: f64,
+        /// w_T \[1/s\].
+        latency_weight: f64,
+        /// w_E \[1/J\].
+        energy_weight: f64,
+        /// Largest PPL that counts, as in eq. (8).
+        ppl_cap: Option<f64>,
+    },
+}
+
+impl RewardFunction {
+    /// Whether the reward follows from the quality and the split alone, so that a table can
+    /// say what to expect.
+    pub fn is_known_beforehand(&self) -> bool {
+        !matches!(self, Self::Weighted { .. })
+    }
+
+    /// Whether it needs a PPL, rather than a relative gain.
+    pub fn needs_ppl(&self) -> bool {
+        matches!(self, Self::Chen25Eq8 { .. })
+    }
 }
 
 /// `PPL`, at most the cap; the cap itself for a request that failed. `None`
@@ -65,6 +92,10 @@ impl Reward for RewardFunction {
                 let p_max = f64::from(p_max);
                 Some(a * relative_gain(input, ppl_cap)? + b * (p_max - f64::from(input.split)) / p_max)
             }
+            Self::Weighted { a, latency_weight, energy_weight, ppl_cap } => {
+                let gain = relative_gain(input, ppl_cap)?;
+                Some(a * gain - latency_weight * input.elapsed_s - energy_weight * input.energy_j)
+            }
         }
     }
 }
@@ -76,7 +107,8 @@ mod tests {
 
     fn input(ppl: Option<f64>, ppl_clean: Option<f64>) -> RewardInput {
         let quality = Quality { ppl_clean, ppl, ..Quality::default() };
-        RewardInput { quality: Some(quality), failed: false, split: 4, ue_cost_share: 0.25 }
+        let (elapsed_s, energy_j) = (2.0, 5.0);
+        RewardInput { quality: Some(quality), failed: false, split: 4, ue_cost_share: 0.25, elapsed_s, energy_j }
     }
 
     #[test]
@@ -91,6 +123,17 @@ mod tests {
         let capped = RewardFunction::Chen25Eq8 { lambda: 20.0, ppl_cap: Some(100.0) };
         assert_eq!(capped.reward(&input(None, None)), Some(-105.0));
         assert_eq!(reward.reward(&RewardInput { quality: None, ..input(None, None) }), None);
+    }
+
+    #[test]
+    fn weighted_counts_time_and_energy() {
+        let reward = RewardFunction::Weighted { a: 10.0, latency_weight: 0.5, energy_weight: 0.2, ppl_cap: None };
+        // 10 · (30 - 33)/30 - 0.5 · 2 s - 0.2 · 5 J
+        let value = reward.reward(&input(Some(33.0), Some(30.0))).unwrap();
+        assert!((value - (-1.0 - 1.0 - 1.0)).abs() < 1e-12);
+        let failed = RewardInput { failed: true, ..input(None, Some(30.0)) };
+        assert_eq!(reward.reward(&failed), Some(-10.0 - 1.0 - 1.0));
+        assert!(!reward.is_known_beforehand());
     }
 
     #[test]

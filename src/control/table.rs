@@ -4,9 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// How a scenario names the table that is compiled into the program.
+/// How a scenario names the table of the built-in model, which is compiled into the program.
 pub const BUILTIN_TABLE: &str = "builtin";
-const BUILTIN: &[u8] = include_bytes!("../../models/builtin/profile.csv");
+/// Tables that are compiled into the program, by the name that a scenario gives them: the
+/// profile of the built-in model, and the gains of LLaMA-2-7B that \[Chen25\] published.
+const NAMED: [(&str, &[u8]); 2] = [
+    (BUILTIN_TABLE, include_bytes!("../../models/builtin/profile.csv")),
+    ("llama-2-7b", include_bytes!("../../models/llama-2-7b/relative_ppl_gain.csv")),
+];
 
 /// What a table says for one point.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -134,13 +139,18 @@ pub enum TableError {
 }
 
 impl QualityTable {
-    /// Opens what a scenario's `quality.table` names.
+    /// Whether it is the name of a table that is compiled in.
+    pub fn is_name(source: &str) -> bool {
+        NAMED.iter().any(|(name, _)| *name == source)
+    }
+
+    /// Opens what a scenario's `quality.table` names: a table that is compiled in, or a file.
     ///
     /// # Errors
     /// [`TableError`] if the file is missing, no CSV, or no full grid.
     pub fn open(source: &str, path: &Path) -> Result<Self, TableError> {
-        if source == BUILTIN_TABLE {
-            return Self::from_csv(BUILTIN_TABLE, BUILTIN);
+        if let Some((name, bytes)) = NAMED.iter().find(|(name, _)| *name == source) {
+            return Self::from_csv(name, bytes);
         }
         let file = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|source| TableError::Io { file: file.clone(), source })?;
@@ -363,6 +373,17 @@ mod tests {
         let value = table.value(1, 0.05, 3.0);
         assert_eq!((value.ppl, value.ppl_clean), (None, None));
         assert!((value.relative_gain.unwrap() + 0.265).abs() < 1e-12);
+    }
+
+    /// Cells as the published network gives them; the clean split 7 gains a little.
+    #[test]
+    fn the_published_surface_is_compiled_in() {
+        assert!(QualityTable::is_name("builtin") && QualityTable::is_name("llama-2-7b") && !QualityTable::is_name("x"));
+        let table = QualityTable::open("llama-2-7b", Path::new("")).unwrap();
+        assert_eq!((table.splits(), table.losses(), table.noises()), ((1, 10), (0.0, 0.3), None));
+        assert!(!table.has_ppl());
+        assert_eq!(table.value(7, 0.0, 0.0).relative_gain, Some(0.008_498));
+        assert_eq!(table.value(1, 0.005, 9.0).relative_gain, Some(-0.029_995));
     }
 
     #[test]

@@ -49,6 +49,7 @@ impl TableQuality {
             relative_gain,
             activation_snr_db: None,
             rows_lost: None,
+            source: None,
         }
     }
 }

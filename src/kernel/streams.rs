@@ -55,6 +55,14 @@ pub enum Purpose {
     StudySample = 19,
     /// Values of a Latin hypercube, addressed as [`Purpose::StudySample`].
     StudyHypercube = 20,
+    /// First weights of a learner's networks (entity: learner; index: network · 2³² + draw).
+    LearnerWeights = 21,
+    /// Orders of minibatches, and samples of a replay buffer (entity: learner; index: draw).
+    LearnerOrder = 22,
+    /// First weights of a surrogate (entity: number of the fit; index: draw).
+    SurrogateWeights = 23,
+    /// Folds, held-out rows and orders of minibatches of a surrogate (entity: number of the fit; index: draw).
+    SurrogateOrder = 24,
     /// Draws of tests and benches.
     Test = 99,
 }

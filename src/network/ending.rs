@@ -181,6 +181,7 @@ impl<'p> Simulation<'p> {
             row,
             ticket,
             step: request.decided.map(|decided| decided.step),
+            elapsed_s: (now - request.arrival).as_secs_f64(),
         };
         self.keep(ended)
     }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::network::ports::{Decision, Observation, QualityTicket, RewardInput};
-use crate::network::rows::{DecisionRow, Outcome, RequestRow};
+use crate::network::rows::{DecisionRow, Outcome, RequestRow, UpdateRow};
 use crate::network::simulation::{Simulation, SimulationError};
 
 /// Rows that may wait for their quality; enough to keep every core busy.
@@ -23,6 +23,8 @@ pub struct Ended<'p> {
     pub step: Option<u64>,
     /// Work done on the UE over the work of all layers.
     pub ue_cost_share: f64,
+    /// Time from arrival to the end \[s\].
+    pub elapsed_s: f64,
 }
 
 /// A decision and what it was based on.
@@ -73,12 +75,22 @@ impl DecisionFacts {
 
 #[derive(Clone, Copy, Debug)]
 enum Settled {
-    /// Its request is under way, or its quality is.
-    Waiting,
-    /// Its reward (`None` where the quality gives none).
-    Reward(Option<f64>),
+    /// Its request is under way.
+    UnderWay,
+    /// Its request has ended, and its quality is waited for.
+    Ended,
+    /// Its reward (`None` where the quality gives none), and where that comes from.
+    Reward(Option<f64>, Option<&'static str>),
     /// No step: its request did not finish.
     Void,
+}
+
+/// The steps that a controller has not yet learned from, in the order of its decisions.
+#[derive(Default)]
+struct Lessons {
+    steps: VecDeque<u64>,
+    /// How many of the first ones have ended without a gap.
+    ended: usize,
 }
 
 /// What waits.
@@ -86,8 +98,10 @@ enum Settled {
 pub struct Ledger<'p> {
     rows: VecDeque<Ended<'p>>,
     decisions: VecDeque<(DecisionFacts, Settled)>,
-    /// By controller, the steps that it has not yet learned from.
-    lessons: Vec<VecDeque<u64>>,
+    /// By controller.
+    lessons: Vec<Lessons>,
+    /// Updates that no row was written for yet.
+    updates: Vec<UpdateRow>,
     completed: u64,
     flushes: u64,
 }
@@ -107,29 +121,58 @@ impl Ledger<'_> {
     pub fn decided(&mut self, facts: DecisionFacts) {
         let controller = facts.controller as usize;
         if self.lessons.len() <= controller {
-            self.lessons.resize_with(controller + 1, VecDeque::new);
+            self.lessons.resize_with(controller + 1, Lessons::default);
         }
-        self.lessons[controller].push_back(facts.step);
-        self.decisions.push_back((facts, Settled::Waiting));
+        self.lessons[controller].steps.push_back(facts.step);
+        self.decisions.push_back((facts, Settled::UnderWay));
+    }
+
+    /// Takes in what came of an update.
+    pub fn updated(&mut self, update: Option<UpdateRow>) {
+        self.updates.extend(update);
+    }
+
+    /// Place of a step among the decisions that are kept.
+    fn place(&self, step: u64) -> Option<usize> {
+        let (first, _) = self.decisions.front()?;
+        Some(step.checked_sub(first.step)? as usize)
+    }
+
+    /// A step's request has ended; gives how many lessons its controller could have next.
+    fn step_ended(&mut self, step: u64, controller: u32) -> usize {
+        if let Some(entry) = self.place(step).and_then(|place| self.decisions.get_mut(place)) {
+            entry.1 = Settled::Ended;
+        }
+        let Some(mut ended) = self.lessons.get(controller as usize).map(|lessons| lessons.ended) else { return 0 };
+        let lessons = &self.lessons[controller as usize].steps;
+        while let Some((_, settled)) =
+            lessons.get(ended).and_then(|&step| self.place(step)).and_then(|place| self.decisions.get(place))
+            && !matches!(settled, Settled::UnderWay)
+        {
+            ended += 1;
+        }
+        self.lessons[controller as usize].ended = ended;
+        ended
     }
 
     /// Settles a step; gives the controller that took it.
     fn settle(&mut self, step: u64, settled: Settled) -> Option<u32> {
-        let (first, _) = self.decisions.front()?;
-        let entry = self.decisions.get_mut(step.checked_sub(first.step)? as usize)?;
+        let place = self.place(step)?;
+        let entry = self.decisions.get_mut(place)?;
         entry.1 = settled;
         Some(entry.0.controller)
     }
 
     /// The controller's next step in the order of its decisions, if it is settled.
     fn next_lesson(&mut self, controller: u32) -> Option<(DecisionFacts, Settled)> {
-        let steps = self.lessons.get_mut(controller as usize)?;
-        let (first, _) = self.decisions.front()?;
-        let &(facts, settled) = self.decisions.get(steps.front()?.checked_sub(first.step)? as usize)?;
-        if matches!(settled, Settled::Waiting) {
+        let &step = self.lessons.get(controller as usize)?.steps.front()?;
+        let &(facts, settled) = self.decisions.get(self.place(step)?)?;
+        if matches!(settled, Settled::UnderWay | Settled::Ended) {
             return None;
         }
-        steps.pop_front();
+        let lessons = self.lessons.get_mut(controller as usize)?;
+        lessons.steps.pop_front();
+        lessons.ended = lessons.ended.saturating_sub(1);
         Some((facts, settled))
     }
 }
@@ -138,10 +181,11 @@ impl<'p> Simulation<'p> {
     /// Takes in a request that has ended.
     pub(super) fn keep(&mut self, ended: Ended<'p>) -> Result<(), SimulationError> {
         self.ledger.completed += u64::from(ended.row.outcome == Outcome::Completed);
-        let learns = ended.step.is_some() && {
+        let learns = ended.step.is_some_and(|step| {
             let controller = self.world.ues[ended.row.ue_id as usize].controller;
-            self.ports.controllers[controller as usize].learns()
-        };
+            let ready = self.ledger.step_ended(step, controller);
+            self.ports.controllers[controller as usize].lessons_wanted().is_some_and(|wanted| ready >= wanted)
+        });
         if ended.ticket.is_none() && self.ledger.rows.is_empty() {
             return self.write(ended);
         }
@@ -164,6 +208,7 @@ impl<'p> Simulation<'p> {
     fn write(&mut self, mut ended: Ended<'p>) -> Result<(), SimulationError> {
         let row = &mut ended.row;
         let quality = ended.ticket.map(|ticket| self.ports.quality.join(ticket)).transpose()?;
+        let source = quality.and_then(|quality| quality.source.or(self.ports.quality.name()));
         if let Some(quality) = quality {
             row.nll_sum = quality.nll_sum;
             row.tokens_scored = quality.tokens_scored;
@@ -171,16 +216,18 @@ impl<'p> Simulation<'p> {
             row.ppl = quality.ppl;
             row.activation_snr_db = quality.activation_snr_db;
             row.rows_lost = row.rows_lost.or(quality.rows_lost);
-            row.quality_source = self.ports.quality.name();
+            row.quality_source = source;
         }
         if let (Some(step), Some(split)) = (ended.step, row.split) {
             let failed = row.outcome != Outcome::Completed;
-            let input = RewardInput { quality, failed, split, ue_cost_share: ended.ue_cost_share };
+            let energy_j = row.ue_energy_j.unwrap_or(0.0) + row.tx_energy_j.unwrap_or(0.0);
+            let (ue_cost_share, elapsed_s) = (ended.ue_cost_share, ended.elapsed_s);
+            let input = RewardInput { quality, failed, split, ue_cost_share, elapsed_s, energy_j };
             let settled = match row.outcome {
                 Outcome::Unfinished | Outcome::Dropped => Settled::Void,
                 Outcome::Completed | Outcome::Outage | Outcome::Timeout => {
                     row.reward = self.ports.reward.reward(&input);
-                    Settled::Reward(row.reward)
+                    Settled::Reward(row.reward, source)
                 }
             };
             if let Some(controller) = self.ledger.settle(step, settled) {
@@ -195,9 +242,10 @@ impl<'p> Simulation<'p> {
     /// a slow request of one UE keeps back no other UE's.
     fn teach(&mut self, controller: u32) {
         while let Some((facts, settled)) = self.ledger.next_lesson(controller) {
-            if let Settled::Reward(reward) = settled {
-                let row = facts.row(reward, self.ports.quality.name());
-                self.ports.controllers[controller as usize].learn(&row);
+            if let Settled::Reward(reward, source) = settled {
+                let learner = &mut self.ports.controllers[controller as usize];
+                learner.learn(&facts.row(reward, source));
+                self.ledger.updated(learner.take_update());
             }
         }
     }
@@ -206,13 +254,19 @@ impl<'p> Simulation<'p> {
     fn write_decisions(&mut self) -> Result<(), SimulationError> {
         while let Some(&(facts, settled)) = self.ledger.decisions.front() {
             match settled {
-                Settled::Waiting => break,
-                Settled::Reward(reward) => {
-                    self.ports.recorder.decision(&facts.row(reward, self.ports.quality.name()))?;
-                }
+                Settled::UnderWay | Settled::Ended => break,
+                Settled::Reward(reward, source) => self.ports.recorder.decision(&facts.row(reward, source))?,
                 Settled::Void => {}
             }
             self.ledger.decisions.pop_front();
+        }
+        self.write_updates()
+    }
+
+    /// Writes what came of updates, in the order of the run.
+    pub(super) fn write_updates(&mut self) -> Result<(), SimulationError> {
+        for row in self.ledger.updates.drain(..) {
+            self.ports.recorder.update(&row)?;
         }
         Ok(())
     }

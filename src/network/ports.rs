@@ -2,7 +2,7 @@
 //! source, a reward, a recorder. Traits and plain data only.
 
 use crate::channel::ReceptionRecord;
-use crate::network::rows::{DecisionRow, RequestRow, SeriesRow};
+use crate::network::rows::{DecisionRow, RequestRow, SeriesRow, UpdateRow};
 use crate::units::SimTime;
 
 /// Long-term channel parameters, frozen at the decision of a request.
@@ -36,6 +36,27 @@ pub struct Observation {
     pub split: u32,
     /// Tokens of the request.
     pub prompt_tokens: u32,
+    /// What the UE knows of the network at that time.
+    pub state: NetworkState,
+}
+
+/// What a UE can know of its link and of the queues, beside the long-term conditions.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NetworkState {
+    /// Mean SNR of the link \[dB\]: analog `10 lg(2σ_h²/σ²)`, per unit of activation power;
+    /// digital `10 lg(SNR₁·2σ_h²)`, with the SNR₁ that h_th and the rate stand for. Infinite
+    /// without noise or threshold.
+    pub snr_db: f64,
+    /// Mean gain over the packets of the UE's last transmission. `None` before the first.
+    pub gain_estimate: Option<f64>,
+    /// Time since the last of these packets arrived. `None` before the first.
+    pub gain_age: Option<SimTime>,
+    /// Requests that wait at the UE, without the one that is decided about.
+    pub ue_queue: u32,
+    /// Jobs that wait at the edge.
+    pub edge_queue: u32,
+    /// Jobs in service at the edge.
+    pub edge_busy: u32,
 }
 
 /// What a controller chose.
@@ -61,10 +82,21 @@ pub trait Controller: Send {
     /// that don't learn ignore it.
     fn learn(&mut self, _step: &DecisionRow<'_>) {}
 
-    /// Whether rewards must reach [`Controller::learn`] as soon as a request ends,
-    /// rather than when its row is due.
-    fn learns(&self) -> bool {
-        false
+    /// How many further rewards, in the order of its decisions, the controller waits for
+    /// before it learns from them; once so many requests have ended, they are joined and
+    /// handed to [`Controller::learn`]. `None`: it can wait until their rows are due.
+    fn lessons_wanted(&self) -> Option<usize> {
+        None
+    }
+
+    /// What came of an update of the policy since this was asked last.
+    fn take_update(&mut self) -> Option<UpdateRow> {
+        None
+    }
+
+    /// The controller itself, for whoever made it and wants to see what it has learned.
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        None
     }
 }
 
@@ -133,6 +165,8 @@ pub struct Quality {
     pub activation_snr_db: Option<f64>,
     /// Rows lost, as the model saw them.
     pub rows_lost: Option<u32>,
+    /// Where this comes from, of a source that has several; otherwise [`QualitySource::name`] says it.
+    pub source: Option<&'static str>,
 }
 
 /// Names a submitted evaluation; numbers count up from 0 in order of submission.
@@ -207,6 +241,10 @@ pub struct RewardInput {
     pub split: u32,
     /// Work really done on the UE over the work of all layers, C_UE(p)/C_UE(L).
     pub ue_cost_share: f64,
+    /// Time from arrival to the end, whatever it was \[s\].
+    pub elapsed_s: f64,
+    /// Energy of the UE's processor and transmitter \[J\].
+    pub energy_j: f64,
 }
 
 /// The reward of a step of the decision process.
@@ -239,6 +277,14 @@ pub trait Recorder {
     /// # Errors
     /// [`RecordError`] if the row can't be kept.
     fn decision(&mut self, row: &DecisionRow<'_>) -> Result<(), RecordError>;
+
+    /// A policy has been updated.
+    ///
+    /// # Errors
+    /// [`RecordError`] if the row can't be kept.
+    fn update(&mut self, _row: &UpdateRow) -> Result<(), RecordError> {
+        Ok(())
+    }
 
     /// A UE has computed from `from` to `to` for a session, whose passes needn't follow
     /// each other; what it computes for a request for one token is in the request's row.

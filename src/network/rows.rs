@@ -252,7 +252,7 @@ record! {
         ppl_clean: Option<f64>,
         /// Perplexity, eq. (6); the vocabulary's size for an outage.
         ppl: Option<f64>,
-        /// Where the quality comes from: `llm` or `table`.
+        /// Where the quality comes from: `llm`, `table` or `surrogate`.
         quality_source: Option<&'a str>,
         /// Reward of the decision that chose the split.
         reward: Option<f64>,
@@ -294,8 +294,38 @@ record! {
         value: Option<f64>,
         /// Reward.
         reward: Option<f64>,
-        /// Where the quality in the reward comes from.
+        /// Where the quality in the reward comes from: `llm`, `table` or `surrogate`.
         reward_source: Option<&'a str>,
+    }
+}
+
+record! {
+    /// One row per update of a policy, in the order of the run.
+    "updates.csv" => pub struct UpdateRow {
+        /// UE whose controller it is. Empty for a shared controller.
+        ue_id: Option<u32>,
+        /// Number of the controller's update, from 1.
+        update: u64,
+        /// Steps that the controller has learned from so far.
+        env_steps: u64,
+        /// Mean undiscounted reward of the episodes that ended in the rollout. Empty if none did.
+        episode_reward_mean: Option<f64>,
+        /// Loss of the policy, eq. (10) with its sign turned; mean over the update's minibatches, as all columns from here on but the last four.
+        policy_loss: Option<f64>,
+        /// Mean squared error of the critic; of "dqn" the Huber loss of the temporal difference.
+        value_loss: Option<f64>,
+        /// Entropy of the policy \[nat\].
+        entropy: Option<f64>,
+        /// Estimate of the KL divergence from the policy before the update, mean of (π/π_old - 1) - ln(π/π_old).
+        approx_kl: Option<f64>,
+        /// Share of samples whose ratio π/π_old the objective clipped.
+        clip_fraction: Option<f64>,
+        /// 1 - Var(return - value)/Var(return) of the rollout, with the values of the decisions. Empty if all returns are equal.
+        explained_variance: Option<f64>,
+        /// Name of the controller's table. Empty where there is one only.
+        controller: Option<String>,
+        /// `learning`; or `diverged`: a loss, gradient or weight was not finite, the weights went back to those before this update, and the controller learns no more.
+        state: &'static str,
     }
 }
 

@@ -46,6 +46,17 @@ pub struct Progress {
     pub steps: u64,
 }
 
+impl Progress {
+    /// Share of the way to whatever ends arrivals first: `duration`, or a stop rule.
+    pub fn share(&self, spec: &NetworkSpec) -> f64 {
+        let of = |part: f64, whole: Option<f64>| whole.map_or(0.0, |whole| part / whole.max(1.0));
+        let time = self.now.as_secs_f64() / spec.duration.as_secs_f64().max(1e-9);
+        let steps = of(self.steps as f64, spec.max_steps.map(|most| most as f64));
+        let requests = of(self.arrived as f64, spec.max_requests.map(|most| most as f64));
+        time.max(steps).max(requests).min(1.0)
+    }
+}
+
 /// What a finished simulation says of itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Totals {
@@ -144,7 +155,7 @@ impl<'p> Simulation<'p> {
                 break;
             }
             let Some((now, event)) = self.calendar.pop() else { break };
-            self.handle(now, event).map_err(|error| self.or_interrupted(error))?;
+            self.handle(now, event).and_then(|()| self.write_updates()).map_err(|error| self.or_interrupted(error))?;
             self.progress.now = now;
             self.observe_load(now);
             // Events are soon handled; a flush may have run the model for a second.

@@ -38,9 +38,22 @@ pub struct ChannelSpec {
     pub fading: FadingKind,
     /// Sinusoids N of the fading.
     pub sinusoids: usize,
+    /// SNR that a digital packet needs, `(2^{R/B} - 1)·Γ`.
+    pub snr_needed: f64,
 }
 
 impl ChannelSpec {
+    /// Mean SNR of the link \[dB\]: analog `10 lg(2σ_h²/σ²)`, of values of unit power; digital
+    /// `10 lg((2^{R/B} - 1)·Γ·2σ_h²/h_th²)`, which is SNR₁·E h² as h_th = √((2^{R/B} - 1)·Γ/SNR₁).
+    pub fn mean_snr_db(&self, conditions: &Conditions) -> f64 {
+        let power = 2.0 * conditions.rayleigh_scale * conditions.rayleigh_scale;
+        let ratio = match self.reception {
+            Reception::Digital => self.snr_needed * power / (conditions.gain_threshold * conditions.gain_threshold),
+            Reception::Raw | Reception::Equalised => power / (conditions.noise_std * conditions.noise_std),
+        };
+        10.0 * ratio.log10()
+    }
+
     /// Sends packets whose midpoints fall on `instants`: each meets the link's gain at its
     /// own instant and is lost below the threshold. With `element-iid` no packet is lost.
     pub fn transmit(

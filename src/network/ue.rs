@@ -5,7 +5,7 @@ use crate::kernel::Purpose;
 use crate::network::costs::costs;
 use crate::network::event::Event;
 use crate::network::ledger::DecisionFacts;
-use crate::network::ports::{Conditions, Observation, ServiceMode};
+use crate::network::ports::{Conditions, NetworkState, Observation, ServiceMode};
 use crate::network::request::{Decided, Phase, Request, RequestId, UE_COMPUTE, UE_WAIT};
 use crate::network::rounds::DeviceSession;
 use crate::network::rows::Outcome;
@@ -84,21 +84,23 @@ impl Simulation<'_> {
         let mut decided = None;
         if self.spec.mode == ServiceMode::Split {
             self.start_episode(ue, &occasion, (step % steps_per_episode) as u32);
-            let state = &mut self.world.ues[ue as usize];
+            let state = self.network_state(now, ue, &conditions);
             let observation = Observation {
                 ue,
                 now,
                 decision: step,
                 step_in_episode: (step % steps_per_episode) as u32,
                 conditions,
-                split: state.split,
+                split: self.world.ues[ue as usize].split,
                 prompt_tokens,
+                state,
             };
-            let controller = state.controller;
+            let controller = self.world.ues[ue as usize].controller;
             let decision = self.ports.controllers[controller as usize].decide(&observation);
+            self.ledger.updated(self.ports.controllers[controller as usize].take_update());
             // A controller's word is bounded here, once, whatever its arithmetic says.
             let split = decision.split.clamp(self.spec.split.min, self.spec.split.max);
-            state.split = split;
+            self.world.ues[ue as usize].split = split;
             let run_step = self.progress.steps;
             self.progress.steps += 1;
             if !self.closed && self.spec.max_steps.is_some_and(|most| self.progress.steps >= most) {
@@ -158,6 +160,20 @@ impl Simulation<'_> {
         }
         self.serve_ue(now, ue);
         Ok(())
+    }
+
+    /// What a UE knows of the network.
+    fn network_state(&self, now: SimTime, ue: u32, conditions: &Conditions) -> NetworkState {
+        let state = &self.world.ues[ue as usize];
+        let last = state.last_gain;
+        NetworkState {
+            snr_db: self.channel(ue).mean_snr_db(conditions),
+            gain_estimate: last.map(|(gain, _)| gain),
+            gain_age: last.map(|(_, at)| now - at),
+            ue_queue: state.waiting,
+            edge_queue: self.world.edge.waiting,
+            edge_busy: self.world.edge.in_service,
+        }
     }
 
     /// Whether a UE's tensor crosses a digital link.

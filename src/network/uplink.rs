@@ -109,8 +109,11 @@ impl Simulation<'_> {
         log.packets_sent += log.pending_packets;
         log.packets_lost += lost;
         log.loss_bursts += self.packets.loss_bursts() as u32;
-        log.gain_sum += self.packets.mean_gain().unwrap_or(0.0) * f64::from(log.pending_packets);
+        let gain = self.packets.mean_gain();
+        log.gain_sum += gain.unwrap_or(0.0) * f64::from(log.pending_packets);
         log.transmissions += 1;
+        let sender = &mut self.world.ues[request.ue as usize];
+        sender.last_gain = gain.map(|gain| (gain, now)).or(sender.last_gain);
 
         if round > 0 {
             return self.row_transmitted(now, id);

@@ -7,6 +7,7 @@ use crate::kernel::{ProcessorSharing, Streams, Ticket};
 use crate::network::request::{RequestId, Requests};
 use crate::network::spec::NetworkSpec;
 use crate::network::workload::Member;
+use crate::units::SimTime;
 
 /// A user equipment.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Ue {
     pub serving: Option<RequestId>,
     /// Gain in time.
     pub fading: Fading,
+    /// Mean gain of the packets last sent, and when the last of them had arrived.
+    pub last_gain: Option<(f64, SimTime)>,
     /// Cursors of σ, σ_h, h_th, P.
     pub walks: [ParameterState; 4],
 }
@@ -114,6 +117,7 @@ impl World {
                     returned: VecDeque::new(),
                     serving: None,
                     fading: Fading::new(channel.fading, streams, ue, channel.sinusoids)?,
+                    last_gain: None,
                     walks: Default::default(),
                 });
             }

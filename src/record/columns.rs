@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::network::rows::{DecisionRow, Record, RequestRow, SeriesRow};
+use crate::network::rows::{DecisionRow, Record, RequestRow, SeriesRow, UpdateRow};
+use crate::record::evaluation_row::EvaluationRow;
 use crate::record::summary_row::SummaryRow;
 
 /// The text of `docs/columns.md` (Markdown): a section per record file, with a
@@ -17,6 +18,8 @@ pub fn column_reference() -> String {
     section::<RequestRow<'_>>(&mut page);
     section::<DecisionRow<'_>>(&mut page);
     section::<SeriesRow>(&mut page);
+    section::<UpdateRow>(&mut page);
+    section::<EvaluationRow>(&mut page);
     section::<SummaryRow<'_>>(&mut page);
     page
 }

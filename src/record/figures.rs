@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::network::ports::RecordError;
 use crate::network::rows::{Column, Record as _};
 use crate::record::csv_file::cells;
-use crate::record::summary::{Summary, Utilisation};
+use crate::record::summary::{Overall, Summary};
 use crate::record::summary_row::SummaryRow;
 
 /// The column that the figures begin with; what stands in front of it says what the row is about.
@@ -30,11 +30,11 @@ impl Figures {
     }
 
     /// Of a run that has ended.
-    pub fn of(summary: &Summary, utilisation: &Utilisation) -> Self {
+    pub fn of(summary: &Summary, overall: &Overall) -> Self {
         let before = SummaryRow::COLUMNS.len() - Self::columns().len();
         let several = summary.groups() > 1;
         let mut figures = Self::default();
-        for row in summary.aggregates(utilisation) {
+        for row in summary.aggregates(overall) {
             let texts = cells(&row).split_off(before);
             match row.group {
                 None => figures.all = texts,

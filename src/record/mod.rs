@@ -20,6 +20,7 @@
 mod accumulator;
 mod columns;
 mod csv_file;
+mod evaluation_row;
 mod figures;
 mod recorder;
 mod summary;
@@ -27,7 +28,8 @@ mod summary_row;
 
 pub use columns::{column_reference, section as column_section};
 pub use csv_file::{CsvFile, FileSeal, Sink};
+pub use evaluation_row::EvaluationRow;
 pub use figures::Figures;
 pub use recorder::{Recorded, RunRecorder, Wanted};
-pub use summary::{Summary, Utilisation};
+pub use summary::{EvaluationMeans, Overall, Summary};
 pub use summary_row::SummaryRow;

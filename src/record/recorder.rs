@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use crate::network::ports::{RecordError, Recorder};
-use crate::network::rows::{DecisionRow, RequestRow, SeriesRow};
+use crate::network::rows::{DecisionRow, RequestRow, SeriesRow, UpdateRow};
 use crate::record::csv_file::{CsvFile, FileSeal};
 use crate::record::figures::Figures;
-use crate::record::summary::{Summary, Utilisation};
+use crate::record::summary::{Overall, Summary};
 use crate::record::summary_row::SummaryRow;
 use crate::units::SimTime;
 
 /// Which files a run keeps; `summary.csv` always comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each file")]
 pub struct Wanted {
     /// `requests.csv`.
     pub requests: bool,
@@ -19,11 +20,13 @@ pub struct Wanted {
     pub decisions: bool,
     /// `series.csv`.
     pub series: bool,
+    /// `updates.csv`.
+    pub updates: bool,
 }
 
 /// What a run recorded.
 pub struct Recorded {
-    /// The files, in the order requests, decisions, series, summary; none without a folder.
+    /// The files, in the order requests, decisions, series, updates, summary; none without a folder.
     pub seals: Vec<FileSeal>,
     /// The last rows of `summary.csv`, as they stand there.
     pub figures: Figures,
@@ -38,6 +41,7 @@ pub struct RunRecorder {
     requests: Option<CsvFile>,
     decisions: Option<CsvFile>,
     series: Option<CsvFile>,
+    updates: Option<CsvFile>,
     summary: Summary,
 }
 
@@ -52,13 +56,14 @@ impl RunRecorder {
             requests: wanted.requests.then(|| CsvFile::create::<RequestRow<'_>>(folder)).transpose()?,
             decisions: wanted.decisions.then(|| CsvFile::create::<DecisionRow<'_>>(folder)).transpose()?,
             series: wanted.series.then(|| CsvFile::create::<SeriesRow>(folder)).transpose()?,
+            updates: wanted.updates.then(|| CsvFile::create::<UpdateRow>(folder)).transpose()?,
             summary,
         })
     }
 
     /// Keeps the summary only, and no file of it.
     pub fn in_memory(summary: Summary) -> Self {
-        Self { folder: None, requests: None, decisions: None, series: None, summary }
+        Self { folder: None, requests: None, decisions: None, series: None, updates: None, summary }
     }
 
     /// The summary so far.
@@ -75,20 +80,20 @@ impl RunRecorder {
     ///
     /// # Errors
     /// [`RecordError`] with the path of the file that can't be completed.
-    pub fn finish(self, utilisation: &Utilisation) -> Result<Recorded, RecordError> {
-        let Self { folder, requests, decisions, series, summary } = self;
+    pub fn finish(self, overall: &Overall) -> Result<Recorded, RecordError> {
+        let Self { folder, requests, decisions, series, updates, summary } = self;
         let mut seals = Vec::new();
-        for file in [requests, decisions, series].into_iter().flatten() {
+        for file in [requests, decisions, series, updates].into_iter().flatten() {
             seals.push(file.finish()?);
         }
         if let Some(folder) = folder {
             let mut file = CsvFile::create::<SummaryRow<'_>>(&folder)?;
-            for row in summary.rows(utilisation) {
+            for row in summary.rows(overall) {
                 file.push(&row)?;
             }
             seals.push(file.finish()?);
         }
-        Ok(Recorded { seals, figures: Figures::of(&summary, utilisation), summary })
+        Ok(Recorded { seals, figures: Figures::of(&summary, overall), summary })
     }
 }
 
@@ -100,6 +105,10 @@ impl Recorder for RunRecorder {
 
     fn decision(&mut self, row: &DecisionRow<'_>) -> Result<(), RecordError> {
         self.decisions.as_mut().map_or(Ok(()), |file| file.push(row))
+    }
+
+    fn update(&mut self, row: &UpdateRow) -> Result<(), RecordError> {
+        self.updates.as_mut().map_or(Ok(()), |file| file.push(row))
     }
 
     fn ue_computed(&mut self, ue: u32, from: SimTime, to: SimTime) {

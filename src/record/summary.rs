@@ -8,14 +8,35 @@ use crate::record::summary_row::SummaryRow;
 use crate::stats::Quantiles;
 use crate::units::SimTime;
 
-/// How busy the shared parts of the network were, as shares of time. Empty where
-/// there is no such part.
+/// What is known of a whole run only: the cells that stand in the row `all` alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Utilisation {
-    /// The uplink.
+pub struct Overall {
+    /// Share of time in which the uplink was busy. Empty without one.
     pub uplink: Option<f64>,
-    /// The edge's processor.
+    /// Share of time in which the edge's processor was busy.
     pub edge: Option<f64>,
+    /// Mean rewards of an episode in the last evaluation.
+    pub evaluation: EvaluationMeans,
+}
+
+/// Mean undiscounted rewards of an episode in the last evaluation of a run that learns, all
+/// on the same starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EvaluationMeans {
+    /// J: what was learned.
+    pub learned: Option<f64>,
+    /// J*: the optimum of dynamic programming.
+    pub optimal: Option<f64>,
+    /// Of random choices.
+    pub random: Option<f64>,
+}
+
+impl EvaluationMeans {
+    /// `(J* - J)/(J* - J_random)`: 0 at the optimum, 1 at chance. `None` where chance is as good.
+    pub fn normalised_regret(&self) -> Option<f64> {
+        let (learned, optimal, random) = (self.learned?, self.optimal?, self.random?);
+        (optimal > random).then(|| (optimal - learned) / (optimal - random))
+    }
 }
 
 /// Takes in every request and gives the rows of `summary.csv`. Its memory grows
@@ -46,7 +67,7 @@ impl Summary {
     /// Of no requests yet. `groups` are the `[[ue]]` groups in order, by name and
     /// number of UEs; `warmup` is the time before which arrivals don't count;
     /// `window` is the time from there until arrivals stop, which rates and
-    /// utilisations are per.
+    /// overalls are per.
     pub fn new(groups: &[(String, u32)], warmup: SimTime, window: SimTime) -> Self {
         let mut ues = Vec::new();
         let groups = groups
@@ -62,7 +83,7 @@ impl Summary {
         Self { groups, ues, warmup, window }
     }
 
-    /// A stop rule ended arrivals: rates and utilisations are per the time until then.
+    /// A stop rule ended arrivals: rates and overalls are per the time until then.
     /// To be told before the rows of requests that end later.
     pub fn arrivals_ended(&mut self, at: SimTime) {
         self.window = at.saturating_sub(self.warmup);
@@ -123,17 +144,17 @@ impl Summary {
     }
 
     /// The rows of `summary.csv`: all UEs by number, the groups in order, all.
-    pub fn rows<'s>(&'s self, utilisation: &Utilisation) -> impl Iterator<Item = SummaryRow<'s>> + use<'s> {
-        let utilisation = *utilisation;
+    pub fn rows<'s>(&'s self, overall: &Overall) -> impl Iterator<Item = SummaryRow<'s>> + use<'s> {
+        let overall = *overall;
         let ues = self.ues.iter().enumerate().map(|(number, ue)| {
             let group = self.groups[ue.group as usize].name.as_str();
             self.row("ue", number.to_string(), Some(group), &ue.sums, 1)
         });
-        ues.chain(std::iter::once_with(move || self.aggregates(&utilisation)).flatten())
+        ues.chain(std::iter::once_with(move || self.aggregates(&overall)).flatten())
     }
 
     /// The rows of the groups in order, then the one of all: the last rows of [`Summary::rows`].
-    pub fn aggregates<'s>(&'s self, utilisation: &Utilisation) -> Vec<SummaryRow<'s>> {
+    pub fn aggregates<'s>(&'s self, overall: &Overall) -> Vec<SummaryRow<'s>> {
         let mut all = Accumulator::default();
         let (mut e2e, mut ttft, mut tpot) = (Quantiles::new(), Quantiles::new(), Quantiles::new());
         let mut rows = Vec::with_capacity(self.groups.len() + 1);
@@ -151,8 +172,12 @@ impl Summary {
         }
         let row = self.row("all", "all".to_owned(), None, &all, self.ues.len());
         rows.push(SummaryRow {
-            uplink_utilisation: utilisation.uplink,
-            edge_utilisation: utilisation.edge,
+            uplink_utilisation: overall.uplink,
+            edge_utilisation: overall.edge,
+            eval_reward_mean: overall.evaluation.learned,
+            eval_optimal_mean: overall.evaluation.optimal,
+            eval_random_mean: overall.evaluation.random,
+            normalised_regret: overall.evaluation.normalised_regret(),
             ..with_quantiles(row, &e2e, &ttft, &tpot)
         });
         rows
@@ -213,6 +238,10 @@ impl Summary {
             tpot_median_s: None,
             tpot_p95_s: None,
             tpot_p99_s: None,
+            eval_reward_mean: None,
+            eval_optimal_mean: None,
+            eval_random_mean: None,
+            normalised_regret: None,
         }
     }
 }

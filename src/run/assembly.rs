@@ -4,32 +4,37 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::channel::{DEFAULT_RAYLEIGH_SCALE, Encoding, Parameter, Reception, digital_gain_threshold};
+use crate::channel::{
+    DEFAULT_RAYLEIGH_SCALE, Encoding, Parameter, Reception, digital_gain_threshold, digital_snr_needed,
+};
 use crate::control::{
-    ActionSpace, CorpusPrompts, FixedPolicy, GreedyPolicy, LengthPrompts, LlmQuality, NoQuality, OraclePolicy, Outlook,
-    RandomPolicy, RewardFunction, TableQuality,
+    CorpusPrompts, Fit, Input, LengthPrompts, LlmQuality, NoQuality, RewardFunction, SurrogateQuality, SurrogateRow,
+    Switching, SwitchingQuality, TableQuality, Target, train,
 };
 use crate::kernel::Streams;
 use crate::network::compute::Processor;
-use crate::network::ports::{Controller, Prompts, QualitySource, ServiceMode};
+use crate::network::ports::{Prompts, QualitySource, ServiceMode};
 use crate::network::spec::{
     ChannelSpec, ControllerSpec, DecodeSpec, Discipline, DownlinkSpec, EdgeSpec, GroupSpec, InitialSplit, NetworkSpec,
     OutageSpec, RowDelivery, ServiceLaw, SplitSpec,
 };
 use crate::network::workload::{Arrivals, PromptTokens, Workload};
-use crate::network::world::World;
 use crate::radio::{LinkMode, UplinkSpec, transmit_power_w};
+use crate::rl::RegressionSettings;
 use crate::run::checks::check_inputs;
 use crate::run::inputs::{Inputs, Library};
 use crate::run::wording::counted;
 use crate::scenario::air::{ChannelTable, DeliveryName, SharingKind};
 use crate::scenario::nodes::{DisciplineName, ServiceLawName, UeTable, WorkloadKind, WorkloadTable};
 use crate::scenario::schema::{
-    ActionKind, ControllerKind, ControllerScope, QualitySourceName, RewardKind, Scenario, ServiceModeName,
+    ControllerScope, ControllerTable, QualitySourceName, RewardKind, Scenario, ServiceModeName,
 };
 use crate::scenario::values::{Count, NumberOr, SplitMax, Varying};
 use crate::scenario::{BadScenario, LoadedScenario, Problem, Source, devices};
 use crate::units::{SimTime, ratio_from_db};
+
+/// Rewards of an epoch where nobody learns: \[Chen25\]'s rollout.
+const DEFAULT_EPOCH: u64 = 400;
 
 /// A scenario, ready to run any number of times.
 #[derive(Clone)]
@@ -64,33 +69,6 @@ impl Assembly {
         Ok(Self { scenario: scenario.clone(), inputs, network, reward, warnings: problems, sources: Vec::new() })
     }
 
-    /// The controllers of one run, in the order that the network expects.
-    pub fn controllers(&self, streams: Streams) -> Vec<Box<dyn Controller>> {
-        let tables = self.scenario.controller.tables();
-        let controller = |table: usize| -> Box<dyn Controller> {
-            let table = &tables[table];
-            let (min, max) = (self.network.split.min, self.network.split.max);
-            let moves = (table.action == ActionKind::Relative).then(|| table.moves.clone());
-            let space = ActionSpace { min, max, moves };
-            let outlook = || {
-                let table = self.inputs.table.clone()?;
-                let cost = self.network.cost.clone();
-                let (reward, lambda) = (self.reward, self.scenario.reward.lambda);
-                Some(Outlook { table, reward, lambda, cost, model_layers: self.network.model_layers })
-            };
-            match (table.kind, outlook()) {
-                (ControllerKind::Random, _) => Box::new(RandomPolicy { space, streams }),
-                (ControllerKind::Greedy, Some(outlook)) => Box::new(GreedyPolicy { space, outlook }),
-                (ControllerKind::Oracle, Some(outlook)) => Box::new(OraclePolicy { space, outlook }),
-                // Without a table there is no greedy: `validate` has refused that.
-                (ControllerKind::Fixed | ControllerKind::Greedy | ControllerKind::Oracle, _) => {
-                    Box::new(FixedPolicy { space })
-                }
-            }
-        };
-        World::controllers(&self.network).into_iter().map(|(table, _)| controller(table)).collect()
-    }
-
     /// The quality source of one run; raise `stop` to end it early.
     pub fn quality(
         &self,
@@ -98,16 +76,66 @@ impl Assembly {
         pool: &Arc<rayon::ThreadPool>,
         stop: &Arc<AtomicBool>,
     ) -> Box<dyn QualitySource> {
+        self.quality_of(self.scenario.quality.source, streams, pool, stop)
+    }
+
+    /// A quality source of the scenario's inputs.
+    pub fn quality_of(
+        &self,
+        source: QualitySourceName,
+        streams: Streams,
+        pool: &Arc<rayon::ThreadPool>,
+        stop: &Arc<AtomicBool>,
+    ) -> Box<dyn QualitySource> {
         let model = &self.inputs.model;
-        match (self.scenario.quality.source, &self.inputs.corpus, &self.inputs.table) {
-            (QualitySourceName::Llm, Some(corpus), _) => {
+        let true_source = |source| self.quality_of(source, streams, pool, stop);
+        match (source, &self.inputs.corpus, &self.inputs.table, &self.inputs.surrogate) {
+            (QualitySourceName::Llm, Some(corpus), ..) => {
                 Box::new(LlmQuality::new(model.clone(), corpus.clone(), pool.clone(), streams, stop.clone()))
             }
-            (QualitySourceName::Table, _, Some(table)) => {
-                Box::new(TableQuality::new(table.clone(), table.vocabulary().unwrap_or(model.decoder.config().vocab)))
+            (QualitySourceName::Table, _, Some(table), _) => {
+                let vocabulary = table.vocabulary().unwrap_or_else(|| self.inputs.vocabulary(&self.scenario));
+                Box::new(TableQuality::new(table.clone(), vocabulary))
+            }
+            (QualitySourceName::Surrogate, .., Some(surrogate)) => {
+                Box::new(SurrogateQuality::new(surrogate.clone(), self.inputs.vocabulary(&self.scenario)))
+            }
+            (QualitySourceName::LlmThenSurrogate, Some(_), ..) => {
+                self.switching(true_source(QualitySourceName::Llm), streams)
+            }
+            (QualitySourceName::TableThenSurrogate, _, Some(_), _) => {
+                self.switching(true_source(QualitySourceName::Table), streams)
             }
             _ => Box::new(NoQuality),
         }
+    }
+
+    /// A source that trains a surrogate on the true one's answers.
+    fn switching(&self, truth: Box<dyn QualitySource>, streams: Streams) -> Box<dyn QualitySource> {
+        let quality = &self.scenario.quality;
+        let learner = self.scenario.controller.tables().iter().find(|table| table.learns());
+        let epoch = learner.map_or(DEFAULT_EPOCH, ControllerTable::rollout);
+        let switching = Switching {
+            after: u64::from(quality.switch_after_epochs).saturating_mul(epoch),
+            probe_every: quality.probe_every,
+            probes: quality.probes,
+            refit_above: quality.refit_above,
+        };
+        let target = match self.reward {
+            RewardFunction::Chen25Eq8 { ppl_cap, .. } => Target::Ppl { cap: ppl_cap },
+            RewardFunction::RelativeGain { .. } | RewardFunction::Weighted { .. } => Target::RelativeGain,
+        };
+        let fitting = move |rows: &[SurrogateRow], entity: u32| {
+            let first = rows.first().ok_or("no tensor crossed the channel in all these epochs")?;
+            let varies = |&input: &Input| rows.iter().any(|row| row.point.get(input) != first.point.get(input));
+            let inputs: Vec<Input> = Input::ALL.into_iter().filter(varies).collect();
+            let surrogate = train(rows, &inputs, target, &RegressionSettings::default(), streams, entity)
+                .map_err(|error| error.to_string())?;
+            let held_out_mse = surrogate.metrics().get("validation_mse").copied().unwrap_or(f64::INFINITY);
+            Ok(Fit { surrogate: Arc::new(surrogate), held_out_mse })
+        };
+        let vocabulary = self.inputs.vocabulary(&self.scenario);
+        Box::new(SwitchingQuality::new(truth, switching, Box::new(fitting), vocabulary))
     }
 
     /// The numbers behind the names of devices and of the cost geometry, for the manifest.
@@ -185,12 +213,18 @@ fn reward(scenario: &Scenario) -> RewardFunction {
         RewardKind::RelativeGain => {
             RewardFunction::RelativeGain { a: table.a, b: table.b, p_max: table.p_max, ppl_cap: table.ppl_cap }
         }
+        RewardKind::Weighted => RewardFunction::Weighted {
+            a: table.a,
+            latency_weight: table.latency_weight,
+            energy_weight: table.energy_weight,
+            ppl_cap: table.ppl_cap,
+        },
     }
 }
 
 fn network(scenario: &Scenario, inputs: &Inputs, problems: &mut Vec<Problem>) -> NetworkSpec {
     let radio = &scenario.radio;
-    let layers = inputs.model.decoder.layers() as u32;
+    let layers = inputs.layers(scenario);
     let channels = scenario.channel.tables();
     let controllers = scenario.controller.tables();
     let power = transmit_power_w(radio.tx_power_dbm, radio.power_unit_mw);
@@ -362,6 +396,7 @@ fn channel(table: &ChannelTable, scenario: &Scenario) -> ChannelSpec {
         doppler_hz: table.doppler_hz,
         fading: table.fading,
         sinusoids: table.sinusoids as usize,
+        snr_needed: digital_snr_needed(scenario.radio.spectral_efficiency_bps_hz, ratio_from_db(table.snr_gap_db)),
     }
 }
 

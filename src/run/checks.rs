@@ -3,15 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use crate::channel::{FadingKind, LossUnit, Reception, average_fade_duration, outage_probability};
+use crate::channel::{FadingKind, LossUnit, average_fade_duration, outage_probability};
 use crate::control::further_tokens;
 use crate::network::ports::ServiceMode;
 use crate::network::spec::{NetworkSpec, OutageSpec, RowDelivery};
 use crate::network::workload::{Arrivals, PromptTokens, Workload};
 use crate::run::inputs::Inputs;
+use crate::run::quality_checks::{check_policies, check_surrogate, check_table};
 use crate::run::wording::counted;
 use crate::scenario::Problem;
-use crate::scenario::schema::{ControllerKind, QualitySourceName, RewardKind, Scenario, WindowKind};
+use crate::scenario::schema::{QualitySourceName, Scenario};
 use crate::units::SimTime;
 
 /// Packets of one request; more would take gigabytes.
@@ -34,6 +35,8 @@ pub fn check_inputs(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec,
         }
     }
     check_table(scenario, inputs, network, problems);
+    check_surrogate(scenario, inputs, network, problems);
+    check_policies(scenario, inputs, network, problems);
     check_sessions(scenario, network, problems);
     if network.mode == ServiceMode::Split {
         for group in &network.groups {
@@ -192,144 +195,6 @@ fn lengths(workload: &Workload) -> BTreeSet<(u32, u32)> {
     }
 }
 
-fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, problems: &mut Vec<Problem>) {
-    let Some(table) = &inputs.table else { return };
-    if let Some(missing) = (network.split.min..=network.split.max).find(|&split| !table.knows(split)) {
-        let (first, last) = table.splits();
-        problems.push(
-            Problem::error(
-                "quality.table",
-                format!("the table knows splits from {first} to {last}, but not {missing}"),
-            )
-            .with_allowed(format!("splits {} to {}", network.split.min, network.split.max))
-            .with_hint("profile the other splits as well, or set split.min and split.max"),
-        );
-    }
-    let needs_ppl = scenario.reward.kind == RewardKind::Chen25Eq8
-        || scenario.controller.tables().iter().any(|table| table.kind == ControllerKind::Oracle);
-    if needs_ppl && !table.has_ppl() {
-        problems.push(
-            Problem::error(
-                "quality.table",
-                "the table knows relative gains and no PPL, so eq. (7) and (8) don't apply",
-            )
-            .with_hint("set reward.kind = \"relative-gain\", and no controller \"oracle\""),
-        );
-    }
-    let differs = |path: String, what: &str, profiled: &str, found: &str| {
-        Problem::warning(path, format!("the quality table was profiled with {what} {profiled}, not {found}"))
-            .with_hint("its perplexity is that of the profile")
-    };
-    let model = inputs.model.content_hash();
-    if let Some(profiled) = table.made_with("model").filter(|profiled| *profiled != model) {
-        // A table's cells are anybody's text: cut by characters.
-        let short = |hash: &str| hash.chars().take(12).collect::<String>();
-        problems.push(differs("quality.table".into(), "the model", &short(profiled), &short(model)));
-    }
-    let whole = |column| table.made_with(column).and_then(|value: &str| value.parse::<u32>().ok());
-    let real = |column| table.made_with(column).and_then(|value: &str| value.parse::<f64>().ok());
-    let window = word(scenario.model.window);
-    if let Some(profiled) = table.made_with("window").filter(|profiled| *profiled != window) {
-        problems.push(
-            Problem::error("model.window", format!("the quality table was profiled with window = \"{profiled}\""))
-                .with_value(format!("\"{window}\""))
-                .with_hint("profile these windows, or use the table's"),
-        );
-    }
-    let tokens = whole("prompt_tokens").filter(|_| scenario.model.window == WindowKind::Tokens);
-    for (index, group) in network.groups.iter().enumerate() {
-        let (least, most) = prompt_bounds(&group.workload);
-        if let Some(profiled) = tokens.filter(|&tokens| (least, most) != (tokens, tokens)) {
-            let found = if least == most { least.to_string() } else { format!("{least} to {most}") };
-            let path = format!("ue[{index}].workload.prompt_tokens");
-            problems.push(differs(path, "prompts of", &counted(profiled, "token"), &found));
-        }
-        let payload = network.tensor_payload(group.channel, most);
-        let channel = &network.channels[group.channel];
-        let turns = channel.doppler_hz * payload.airtime.as_secs_f64();
-        if let (Some(doppler_hz), Some(airtime_s)) = (real("doppler_hz"), real("airtime_s"))
-            && channel.fading != FadingKind::None
-            && (turns / (doppler_hz * airtime_s) - 1.0).abs() > 0.1
-        {
-            let path = format!("{}.doppler_hz", scenario.channel.path("channel", group.channel));
-            let (was, is) = (format!("{:.3}", doppler_hz * airtime_s), format!("{turns:.3}"));
-            problems.push(differs(path, "Doppler times airtime of", &was, &is));
-        }
-        let same_length = tokens.is_none_or(|tokens| tokens == most);
-        if let Some(profiled) = whole("packets").filter(|&packets| same_length && packets != payload.packets) {
-            let found = payload.packets.to_string();
-            problems.push(differs("quality.table".into(), "packets:", &profiled.to_string(), &found));
-        }
-    }
-    for (index, channel) in scenario.channel.tables().iter().enumerate() {
-        let path = scenario.channel.path("channel", index);
-        let reach = |name: &str, asked: (f64, f64), known: Option<(f64, f64)>| {
-            let (low, high) = known.unwrap_or((0.0, f64::INFINITY));
-            (asked.0 < low || asked.1 > high).then(|| {
-                Problem::error(format!("{path}.{name}"), format!("the quality table knows {name} from {low} to {high}"))
-                    .with_value(if asked.0 == asked.1 {
-                        asked.0.to_string()
-                    } else {
-                        format!("{} to {}", asked.0, asked.1)
-                    })
-                    .with_hint("profile a wider range")
-            })
-        };
-        let spec = &network.channels[index];
-        let loss = loss_bounds(&spec.outage);
-        let lost_by = if channel.loss_probability.is_some() { "loss_probability" } else { "gain_threshold" };
-        problems.extend(reach(lost_by, loss, Some(table.losses())));
-        for (key, found) in [
-            ("reception", word(channel.reception)),
-            ("loss_unit", word(channel.loss_unit)),
-            ("tx_normalisation", word(channel.tx_normalisation)),
-            ("fading", word(channel.fading)),
-            ("concealment", word(channel.concealment)),
-            ("encoding", if channel.reception == Reception::Digital { word(spec.encoding) } else { String::new() }),
-        ] {
-            // Tables from before there was a choice were made with zeros.
-            let before = (key == "concealment").then_some("zero");
-            if let Some(profiled) = table.made_with(key).or(before).filter(|profiled| *profiled != found) {
-                problems.push(
-                    Problem::error(
-                        format!("{path}.{key}"),
-                        format!("the quality table was profiled with {key} = \"{profiled}\""),
-                    )
-                    .with_value(format!("\"{found}\""))
-                    .with_hint("profile this channel, or use the table's"),
-                );
-            }
-        }
-        let analog = channel.reception != Reception::Digital;
-        if let Some(profiled) =
-            real("rayleigh_scale").filter(|&scale| analog && scale_bounds(&spec.outage) != Some((scale, scale)))
-        {
-            problems.push(
-                Problem::error(
-                    format!("{path}.rayleigh_scale"),
-                    format!(
-                        "the quality table was profiled with rayleigh_scale = {profiled}: noise meets other gains here"
-                    ),
-                )
-                .with_hint("profile this channel, or use the table's"),
-            );
-        }
-        if analog {
-            problems.extend(reach("noise_std", channel.noise_std.bounds(), table.noises()));
-        }
-    }
-}
-
-/// Least and largest σ_h; `None` if it follows from the two others.
-fn scale_bounds(outage: &OutageSpec) -> Option<(f64, f64)> {
-    match outage {
-        OutageSpec::ScaleAndLoss { rayleigh_scale, .. } | OutageSpec::ScaleAndThreshold { rayleigh_scale, .. } => {
-            Some(rayleigh_scale.bounds())
-        }
-        OutageSpec::ThresholdAndLoss { .. } => None,
-    }
-}
-
 /// The name of an enum's value in scenario files.
 pub fn word(value: impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
@@ -349,7 +214,7 @@ pub fn loss_bounds(outage: &OutageSpec) -> (f64, f64) {
 }
 
 /// Least and largest number of prompt tokens that a workload asks for.
-fn prompt_bounds(workload: &Workload) -> (u32, u32) {
+pub(super) fn prompt_bounds(workload: &Workload) -> (u32, u32) {
     match (&workload.arrivals, workload.prompt_tokens) {
         (Arrivals::Trace(trace), _) => {
             let lengths = || trace.iter().map(|row| row.prompt_tokens);

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::control::{BUILTIN_TABLE, QualityTable};
+use crate::control::{PolicyFile, QualityTable, Surrogate};
 use crate::llm::{BUILTIN, Corpus, CostModel, FlopCount, Geometry, LoadedModel, Segmentation};
 use crate::network::workload::TraceArrival;
 use crate::scenario::nodes::{WorkloadKind, WorkloadTable};
-use crate::scenario::schema::{FlopCountName, QualitySourceName, WindowKind};
+use crate::scenario::schema::{FlopCountName, NO_MODEL, Scenario, WindowKind};
+use crate::scenario::values::OneOrMany;
 use crate::scenario::{LoadedScenario, Problem, devices};
 use crate::units::SimTime;
 
@@ -22,12 +23,32 @@ pub struct Inputs {
     pub corpus: Option<Arc<Corpus>>,
     /// The quality table.
     pub table: Option<Arc<QualityTable>>,
+    /// The surrogate.
+    pub surrogate: Option<Arc<Surrogate>>,
+    /// The policies that each controller table begins with, if it names a file.
+    pub policies: Vec<Option<Arc<PolicyFile>>>,
     /// The trace of each group that has one.
     pub traces: Vec<Option<Arc<[TraceArrival]>>>,
     /// What is paid for FLOP, bytes and payload.
     pub cost: CostModel,
     /// Content hash of each file, by the key that names it.
     pub hashes: BTreeMap<String, String>,
+}
+
+impl Inputs {
+    /// Layers that splits count: the model's, or without one those of the geometry that is paid for.
+    pub fn layers(&self, scenario: &Scenario) -> u32 {
+        if scenario.model.source == NO_MODEL {
+            self.cost.geometry.layers as u32
+        } else {
+            self.model.decoder.layers() as u32
+        }
+    }
+
+    /// Size of the vocabulary: what an outage scores.
+    pub fn vocabulary(&self, scenario: &Scenario) -> usize {
+        if scenario.model.source == NO_MODEL { self.cost.geometry.vocab } else { self.model.decoder.config().vocab }
+    }
 }
 
 type CorpusKey = (String, String, bool);
@@ -38,6 +59,8 @@ pub struct Library {
     models: BTreeMap<String, Arc<LoadedModel>>,
     corpora: BTreeMap<CorpusKey, Arc<Corpus>>,
     tables: BTreeMap<PathBuf, Arc<QualityTable>>,
+    surrogates: BTreeMap<PathBuf, Arc<Surrogate>>,
+    policies: BTreeMap<PathBuf, (Arc<PolicyFile>, String)>,
     traces: BTreeMap<PathBuf, (Arc<[TraceArrival]>, String)>,
     geometries: BTreeMap<PathBuf, Geometry>,
 }
@@ -57,14 +80,14 @@ impl Library {
             ("model.source", &scenario.model.source),
             self.model(loaded, &scenario.model.source),
         );
-        if let Some(model) = &model {
+        if let Some(model) = model.as_ref().filter(|_| scenario.model.source != NO_MODEL) {
             hashes.insert("model.source".to_owned(), model.content_hash().to_owned());
         }
         let mut corpus = None;
-        if let (Some(model), QualitySourceName::Llm) = (&model, scenario.quality.source) {
+        if let (Some(model), true) = (&model, scenario.runs_model()) {
             hashes.insert("tokenizer".to_owned(), model.tokenizer.content_hash().to_owned());
             corpus = keep(&mut problems, loaded, ("model.corpus", &scenario.model.corpus), self.corpus(loaded, model));
-        } else if let (None, QualitySourceName::Llm) = (&model, scenario.quality.source) {
+        } else if let (None, true) = (&model, scenario.runs_model()) {
             // Without a tokenizer the text can't be read in full; whether it can be opened is worth saying already.
             let file = &scenario.model.corpus;
             if file != BUILTIN
@@ -85,6 +108,28 @@ impl Library {
             .and_then(|source| keep(&mut problems, loaded, ("quality.table", source), self.table(loaded, source)));
         if let Some(table) = &table {
             hashes.insert("quality.table".to_owned(), table.content_hash().to_owned());
+        }
+        let surrogate =
+            scenario.quality.surrogate.as_deref().filter(|_| scenario.reads_surrogate()).and_then(|source| {
+                keep(&mut problems, loaded, ("quality.surrogate", source), self.surrogate(loaded, source))
+            });
+        if let Some(surrogate) = &surrogate {
+            hashes.insert("quality.surrogate".to_owned(), surrogate.content_hash().to_owned());
+        }
+        let mut policies = Vec::new();
+        for (index, table) in scenario.controller.tables().iter().enumerate() {
+            let path = format!("{}.policy_in", scenario.controller.path("controller", index));
+            let file = table.policy_in.as_deref().filter(|_| table.kind.is_learner());
+            let found =
+                file.and_then(|file| keep(&mut problems, loaded, (&path, file), self.policy(&loaded.resolve(file))));
+            if let Some((_, hash)) = &found {
+                let path = match &scenario.controller {
+                    OneOrMany::One(_) => path,
+                    OneOrMany::Many(_) => format!("controller.{index}.policy_in"),
+                };
+                hashes.insert(path, hash.clone());
+            }
+            policies.push(found.map(|(policy, _)| policy));
         }
         let mut traces = Vec::new();
         for (index, group) in scenario.ue.iter().enumerate() {
@@ -122,12 +167,14 @@ impl Library {
         let inputs = model.zip(cost).map(|(model, cost)| {
             let sizes = Geometry { name: String::new(), ..cost.geometry.clone() };
             hashes.insert("geometry".to_owned(), blake3_of(&format!("{sizes:?}")));
-            Inputs { model, corpus, table, traces, cost, hashes }
+            Inputs { model, corpus, table, surrogate, policies, traces, cost, hashes }
         });
         (inputs, problems)
     }
 
     fn model(&mut self, loaded: &LoadedScenario, source: &str) -> Result<Arc<LoadedModel>, String> {
+        // Without a model, the built-in one stands for what nobody asks it.
+        let source = if source == NO_MODEL { BUILTIN } else { source };
         let name = if source == BUILTIN { source.to_owned() } else { loaded.resolve(source).display().to_string() };
         if let Some(model) = self.models.get(&name) {
             return Ok(model.clone());
@@ -158,13 +205,33 @@ impl Library {
     }
 
     fn table(&mut self, loaded: &LoadedScenario, source: &str) -> Result<Arc<QualityTable>, String> {
-        let path = if source == BUILTIN_TABLE { PathBuf::new() } else { loaded.resolve(source) };
+        let path = if QualityTable::is_name(source) { PathBuf::from(source) } else { loaded.resolve(source) };
         if let Some(table) = self.tables.get(&path) {
             return Ok(table.clone());
         }
         let table = Arc::new(QualityTable::open(source, &path).map_err(|error| error.to_string())?);
         self.tables.insert(path, table.clone());
         Ok(table)
+    }
+
+    fn surrogate(&mut self, loaded: &LoadedScenario, source: &str) -> Result<Arc<Surrogate>, String> {
+        let path = if Surrogate::is_name(source) { PathBuf::from(source) } else { loaded.resolve(source) };
+        if let Some(surrogate) = self.surrogates.get(&path) {
+            return Ok(surrogate.clone());
+        }
+        let surrogate = Arc::new(Surrogate::open(source, &path).map_err(|error| error.to_string())?);
+        self.surrogates.insert(path, surrogate.clone());
+        Ok(surrogate)
+    }
+
+    fn policy(&mut self, path: &Path) -> Result<(Arc<PolicyFile>, String), String> {
+        if let Some(known) = self.policies.get(path) {
+            return Ok(known.clone());
+        }
+        let (file, hash) = PolicyFile::open(path).map_err(|error| error.to_string())?;
+        let known = (Arc::new(file), hash);
+        self.policies.insert(path.to_owned(), known.clone());
+        Ok(known)
     }
 
     fn cost(&mut self, loaded: &LoadedScenario, model: &LoadedModel) -> Result<CostModel, String> {

@@ -3,16 +3,20 @@
 //! [`inputs`] loads what the scenario names, [`assembly`] turns both into a
 //! network, [`identity`] names the run by everything that its results depend on,
 //! [`results`] gives it a folder that never passes for finished before it is,
-//! [`runner`] runs one or many, [`profile`] measures the model's perplexity over
-//! channel conditions; [`wording`] puts numbers into sentences.
+//! [`runner`] runs one or many, [`evaluation`] judges what was learned, [`profile`] measures the model's perplexity over
+//! channel conditions, and [`fit`] trains a surrogate on them; [`wording`] puts numbers into sentences.
 
 pub mod assembly;
 mod checks;
 pub mod clock;
+pub mod controllers;
+pub mod evaluation;
+pub mod fit;
 pub mod identity;
 pub mod inputs;
 pub mod manifest;
 pub mod profile;
+mod quality_checks;
 pub mod results;
 pub mod runner;
 pub mod signals;

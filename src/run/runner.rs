@@ -1,21 +1,25 @@
 //! Runs: one simulation into one result folder, and many of them in parallel.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
+use crate::control::PolicyFile;
 use crate::kernel::Streams;
 use crate::network::ports::RecordError;
 use crate::network::simulation::{Ports, Progress, Simulation, SimulationError, Totals};
-use crate::record::{Figures, Recorded, RunRecorder, Summary, Utilisation, Wanted};
+use crate::record::{Figures, FileSeal, Overall, Recorded, RunRecorder, Summary, Wanted};
 use crate::run::assembly::Assembly;
+use crate::run::controllers::Learned;
+use crate::run::evaluation::{Evaluated, Evaluation, EvaluationError};
 use crate::run::identity::RunIdentity;
 use crate::run::manifest::Manifest;
 use crate::run::results::{Opened, ResultFolder, ResultsError};
 use crate::run::signals::Interrupt;
 use crate::run::wording::counted;
+use crate::scenario::schema::ControllerTable;
 use crate::units::SimTime;
 
 /// One run to do.
@@ -146,6 +150,21 @@ impl Job {
         {
             quality.shift_remove("table");
         }
+        if self.assembly.inputs.surrogate.is_none()
+            && let Some(quality) = scenario.get_mut("quality").and_then(serde_json::Value::as_object_mut)
+        {
+            quality.shift_remove("surrogate");
+        }
+        // Names of files in the run's folder change none of its numbers.
+        for controller in match scenario.get_mut("controller") {
+            Some(serde_json::Value::Array(tables)) => tables.iter_mut().collect(),
+            Some(table) => vec![table],
+            None => Vec::new(),
+        } {
+            if let Some(table) = controller.as_object_mut() {
+                table.shift_remove("policy_out");
+            }
+        }
         read(&RunIdentity {
             scenario: &scenario,
             defaults: crate::scenario::defaults(),
@@ -174,15 +193,22 @@ impl Job {
         let assembly = &self.assembly;
         let network = &assembly.network;
         let split_mode = network.mode == crate::network::ports::ServiceMode::Split;
+        let tables = assembly.scenario.controller.tables();
         let wanted = Wanted {
             requests: assembly.scenario.output.requests,
             decisions: assembly.scenario.output.decisions && split_mode,
             series: network.sample_interval.is_some(),
+            updates: assembly.scenario.output.updates && split_mode && tables.iter().any(ControllerTable::learns),
         };
         let mut required = vec!["summary.csv"];
         required.extend(wanted.requests.then_some("requests.csv"));
         required.extend(wanted.decisions.then_some("decisions.csv"));
         required.extend(wanted.series.then_some("series.csv"));
+        required.extend(wanted.updates.then_some("updates.csv"));
+        required.extend(assembly.scenario.evaluates().then_some("evaluations.csv"));
+        required.extend(
+            tables.iter().filter(|table| table.kind.is_learner()).filter_map(|table| table.policy_out.as_deref()),
+        );
         let run_id = self.run_id();
         let name = &assembly.scenario.name;
         let attempt = match ResultFolder::open(&options.out, name, &run_id, &required, options.force)? {
@@ -195,7 +221,7 @@ impl Job {
         manifest.resolved = assembly.resolved_names();
 
         let recorder = RunRecorder::create(attempt.path(), wanted, self.summary())?;
-        let (totals, recorded) = match self.simulate(recorder, pool, &options.interrupt, watch)? {
+        let (totals, recorded) = match self.simulate(recorder, Some(attempt.path()), pool, &options.interrupt, watch)? {
             Simulated::Whole { totals, recorded } => (totals, recorded),
             Simulated::Interrupted { at, written } => {
                 // Rows so far stay, whole; the folder says that it is no finished run.
@@ -229,7 +255,7 @@ impl Job {
         interrupt: &Interrupt,
         watch: &mut dyn FnMut(&Progress),
     ) -> Result<Measured, RunError> {
-        match self.simulate(RunRecorder::in_memory(self.summary()), pool, interrupt, watch)? {
+        match self.simulate(RunRecorder::in_memory(self.summary()), None, pool, interrupt, watch)? {
             Simulated::Whole { totals, recorded } => Ok(Measured { figures: recorded.figures, totals }),
             Simulated::Interrupted { at, .. } => Err(RunError::Interrupted { at, partial: None }),
         }
@@ -242,10 +268,11 @@ impl Job {
         Summary::new(&groups, network.warmup, network.duration.saturating_sub(network.warmup))
     }
 
-    /// The one way from a job to its rows, wherever they go.
+    /// The one way from a job to its rows, wherever they go: `folder` is the recorder's.
     fn simulate(
         &self,
         mut recorder: RunRecorder,
+        folder: Option<&Path>,
         pool: &Arc<rayon::ThreadPool>,
         interrupt: &Interrupt,
         watch: &mut dyn FnMut(&Progress),
@@ -270,18 +297,58 @@ impl Job {
         });
         match totals {
             Ok(totals) => {
-                let utilisation = Utilisation { uplink: totals.uplink_utilisation, edge: totals.edge_utilisation };
-                Ok(Simulated::Whole { totals, recorded: recorder.finish(&utilisation)? })
+                let learned = assembly.learned(&controllers);
+                let evaluated = if assembly.scenario.evaluates() {
+                    match (Evaluation { assembly, pool, interrupt }).run(&learned, folder) {
+                        Ok(evaluated) => evaluated,
+                        Err(EvaluationError::Simulation(SimulationError::Interrupted { .. })) => {
+                            let at = totals.progress.now;
+                            return Ok(Simulated::Interrupted {
+                                at,
+                                written: recorder.finish(&Overall::default()).map(drop),
+                            });
+                        }
+                        Err(EvaluationError::Simulation(error)) => return Err(RunError::Simulation(error)),
+                        Err(EvaluationError::Record(error)) => return Err(RunError::Record(error)),
+                    }
+                } else {
+                    Evaluated::default()
+                };
+                let (uplink, edge) = (totals.uplink_utilisation, totals.edge_utilisation);
+                let mut recorded = recorder.finish(&Overall { uplink, edge, evaluation: evaluated.means })?;
+                recorded.seals.extend(evaluated.seal);
+                if let Some(folder) = folder {
+                    recorded.seals.extend(save_policies(assembly, &learned, folder)?);
+                }
+                Ok(Simulated::Whole { totals, recorded })
             }
             Err(SimulationError::Interrupted { now }) => {
                 recorder.summary_mut().set_window(now.saturating_sub(network.warmup));
-                let written = recorder.finish(&Utilisation::default()).map(drop);
+                let written = recorder.finish(&Overall::default()).map(drop);
                 Ok(Simulated::Interrupted { at: now, written })
             }
             Err(SimulationError::Record(error)) => Err(RunError::Record(error)),
             Err(error) => Err(RunError::Simulation(error)),
         }
     }
+}
+
+/// Saves the policies that the scenario asks for.
+fn save_policies(
+    assembly: &Assembly,
+    learned: &[Option<Learned>],
+    folder: &Path,
+) -> Result<Vec<FileSeal>, RecordError> {
+    let failed = |path: &Path, source| RecordError { path: path.to_owned(), source };
+    let files = assembly.policy_files(learned).map_err(|error| failed(folder, std::io::Error::other(error)))?;
+    let save = |(name, file): (String, PolicyFile)| {
+        let path = folder.join(&name);
+        let bytes = file.to_bytes().map_err(|error| failed(&path, std::io::Error::other(error)))?;
+        std::fs::write(&path, &bytes).map_err(|source| failed(&path, source))?;
+        let blake3 = blake3::hash(&bytes).to_hex().to_string();
+        Ok(FileSeal { name, rows: file.policies.len() as u64, bytes: bytes.len() as u64, blake3 })
+    };
+    files.into_iter().map(save).collect()
 }
 
 /// How a simulation ended.

@@ -6,6 +6,7 @@
 //! corpora, tables) is checked when a run is assembled, one floor up.
 
 pub mod air;
+pub mod control;
 pub mod devices;
 mod document;
 pub mod nodes;

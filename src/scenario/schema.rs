@@ -7,6 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::air::{ChannelTable, RadioTable};
+pub use crate::scenario::control::{
+    ActionKind, ControllerKind, ControllerScope, ControllerTable, EvaluationTable, QualitySourceName, QualityTable,
+    RewardKind, RewardTable,
+};
 use crate::scenario::nodes::{DeviceTable, EdgeTable, UeTable};
 use crate::scenario::values::{Count, OneOrMany, SplitMax};
 
@@ -56,6 +60,9 @@ pub struct Scenario {
     /// What a step of the decision process earns.
     #[serde(default)]
     pub reward: RewardTable,
+    /// How policies that learn are evaluated: on fixed starts, with the learning held.
+    #[serde(default)]
+    pub evaluation: EvaluationTable,
     /// The radio channel of each UE. One `[channel]` serves all UEs; several `[[channel]]` are named and chosen by `[[ue]]`.
     #[serde(default)]
     pub channel: OneOrMany<ChannelTable>,
@@ -77,11 +84,45 @@ pub struct Scenario {
     pub output: OutputTable,
 }
 
+/// `model.source` of a scenario in which no model runs.
+pub const NO_MODEL: &str = "none";
+
 impl Scenario {
     /// Whether anything reads `quality.table`.
     pub fn reads_table(&self) -> bool {
-        let yardstick = |table: &ControllerTable| matches!(table.kind, ControllerKind::Greedy | ControllerKind::Oracle);
-        self.quality.source == QualitySourceName::Table || self.controller.tables().iter().any(yardstick)
+        let yardstick = |table: &ControllerTable| table.kind.reads_table();
+        let of_source = |source| matches!(source, QualitySourceName::Table | QualitySourceName::TableThenSurrogate);
+        let source = of_source(self.quality.source) || (self.evaluates() && of_source(self.evaluation_source()));
+        source || self.controller.tables().iter().any(yardstick) || self.evaluates()
+    }
+
+    /// Whether anything reads `quality.surrogate`: as a source, or without a table for what to expect.
+    pub fn reads_surrogate(&self) -> bool {
+        let asked = self.evaluates().then(|| self.evaluation_source());
+        let expects = self.evaluates() || self.controller.tables().iter().any(|table| table.kind.reads_table());
+        [Some(self.quality.source), asked].contains(&Some(QualitySourceName::Surrogate))
+            || (expects && self.quality.table.is_none())
+    }
+
+    /// Whether anything runs the model.
+    pub fn runs_model(&self) -> bool {
+        let of = |source| matches!(source, QualitySourceName::Llm | QualitySourceName::LlmThenSurrogate);
+        of(self.quality.source) || (self.evaluates() && of(self.evaluation_source()))
+    }
+
+    /// Whether the run ends with evaluations: somebody could learn, and episodes are asked for.
+    pub fn evaluates(&self) -> bool {
+        let learners = self.controller.tables().iter().any(|table| table.kind.is_learner());
+        learners && self.evaluation.episodes > 0 && self.service.mode == ServiceModeName::Split
+    }
+
+    /// Where perplexity comes from in evaluations.
+    pub fn evaluation_source(&self) -> QualitySourceName {
+        self.evaluation.source.unwrap_or(match self.quality.source {
+            QualitySourceName::LlmThenSurrogate => QualitySourceName::Llm,
+            QualitySourceName::TableThenSurrogate => QualitySourceName::Table,
+            source => source,
+        })
     }
 }
 
@@ -136,7 +177,7 @@ pub enum FlopCountName {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelTable {
-    /// The model that runs: "builtin", or the path of a Hugging Face directory (config.json, tokenizer.json, and model.safetensors or its shards with model.safetensors.index.json) or of a .gguf file.
+    /// The model that runs: "builtin", "none" (quality comes from elsewhere, and splits count the layers of `cost_as`), or the path of a Hugging Face directory (config.json, tokenizer.json, and model.safetensors or its shards with model.safetensors.index.json) or of a .gguf file.
     pub source: String,
     /// The text that prompts are cut from: "builtin", or the path of a UTF-8 text file, or of a .parquet file whose column `text` has its lines (WikiText's release).
     pub corpus: String,
@@ -182,30 +223,6 @@ pub struct ServiceTable {
     pub mode: ServiceModeName,
 }
 
-/// Where perplexity comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(extend("x-planned" = ["surrogate", "llm-then-surrogate"]))]
-pub enum QualitySourceName {
-    /// The real model, run on the tensor that the channel left.
-    #[default]
-    Llm,
-    /// A table over split, loss probability and noise, as `splitwave profile` writes it.
-    Table,
-    /// None: latency and energy only.
-    None,
-}
-
-/// `[quality]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct QualityTable {
-    /// Where perplexity comes from.
-    pub source: QualitySourceName,
-    /// CSV of the table, relative to the scenario file or the working directory: read by `source = "table"` and by the controllers "greedy" and "oracle". "builtin" is the profile of the built-in model under `reception = "equalised"`.
-    pub table: Option<String>,
-}
-
 /// `[split]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -225,134 +242,6 @@ impl Default for SplitTable {
     }
 }
 
-/// Who moves the split.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(extend("x-planned" = ["ppo", "a2c", "dqn"]))]
-pub enum ControllerKind {
-    /// Nobody: the initial split stays.
-    #[default]
-    Fixed,
-    /// A uniform choice among the actions.
-    Random,
-    /// The action with the largest expected reward of this step, by the quality table.
-    Greedy,
-    /// Towards the split that minimises `PPL + λ·C_UE(p)/C_UE(L)` (eq. 7), by the quality table. With `action = "relative"` it walks there, and may earn less than "greedy" on the way: no upper bound.
-    Oracle,
-}
-
-/// Whether UEs share a controller.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ControllerScope {
-    /// One for each UE.
-    #[default]
-    PerUe,
-    /// One for all UEs that name it.
-    Shared,
-}
-
-/// What an action is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ActionKind {
-    /// A move by one of `moves`, stopped at `split.min` and `split.max`.
-    #[default]
-    Relative,
-    /// A choice among all splits.
-    Direct,
-}
-
-/// What a learning controller sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Observed {
-    /// σ.
-    NoiseStd,
-    /// σ_h.
-    RayleighScale,
-    /// P.
-    LossProbability,
-    /// The present split.
-    Split,
-}
-
-/// `[controller]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ControllerTable {
-    /// Name, where there are several.
-    pub name: Option<String>,
-    /// Who moves the split.
-    pub kind: ControllerKind,
-    /// Whether UEs share it.
-    pub scope: ControllerScope,
-    /// What an action is.
-    pub action: ActionKind,
-    /// The moves of `action = "relative"`, in layers.
-    #[schemars(length(min = 1, max = 64))]
-    pub moves: Vec<i32>,
-    /// What a learning controller sees. None of the present kinds learns, so it plays no part yet, and a warning says so.
-    pub observe: Option<Vec<Observed>>,
-    /// Decisions per episode.
-    #[schemars(range(min = 1))]
-    pub steps_per_episode: u32,
-}
-
-impl Default for ControllerTable {
-    fn default() -> Self {
-        Self {
-            name: None,
-            kind: ControllerKind::Fixed,
-            scope: ControllerScope::PerUe,
-            action: ActionKind::Relative,
-            moves: vec![-1, 0, 1],
-            observe: None,
-            steps_per_episode: 5,
-        }
-    }
-}
-
-/// The reward's formula.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(extend("x-planned" = ["weighted"]))]
-pub enum RewardKind {
-    /// `-(PPL + λ·C_UE(p)/C_UE(L))`, eq. (8), with PPL clipped at `ppl_cap`.
-    #[default]
-    #[serde(rename = "chen25-eq8")]
-    Chen25Eq8,
-    /// `a·(PPL_0 - PPL)/PPL_0 + b·(p_max - p)/p_max`, the gain clipped at -1.
-    RelativeGain,
-}
-
-/// `[reward]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RewardTable {
-    /// The formula.
-    pub kind: RewardKind,
-    /// λ, the weight of the UE's work; also of the oracle.
-    #[schemars(range(min = 0.0))]
-    pub lambda: f64,
-    /// Largest PPL that counts, and the PPL of a request that fails. Default: 10 times the clean PPL.
-    #[schemars(extend("exclusiveMinimum" = 1))]
-    pub ppl_cap: Option<f64>,
-    /// a of "relative-gain".
-    pub a: f64,
-    /// b of "relative-gain".
-    pub b: f64,
-    /// p_max of "relative-gain".
-    #[schemars(range(min = 1))]
-    pub p_max: u32,
-}
-
-impl Default for RewardTable {
-    fn default() -> Self {
-        Self { kind: RewardKind::Chen25Eq8, lambda: 20.0, ppl_cap: None, a: 10.0, b: 1.0, p_max: 10 }
-    }
-}
-
 /// `[output]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -361,6 +250,8 @@ pub struct OutputTable {
     pub requests: bool,
     /// Whether decisions.csv is written (split mode only).
     pub decisions: bool,
+    /// Whether updates.csv is written (where a controller learns).
+    pub updates: bool,
     /// Distance of the rows of series.csv \[s\]; 0 for no such file.
     #[schemars(range(min = 0.0, max = 1e9))]
     pub sample_interval_s: f64,
@@ -368,6 +259,6 @@ pub struct OutputTable {
 
 impl Default for OutputTable {
     fn default() -> Self {
-        Self { requests: true, decisions: true, sample_interval_s: 1.0 }
+        Self { requests: true, decisions: true, updates: true, sample_interval_s: 1.0 }
     }
 }

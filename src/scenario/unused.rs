@@ -9,7 +9,8 @@ use crate::scenario::air::{ChannelTable, DecodeTable, DeliveryName, RadioTable};
 use crate::scenario::nodes::{DisciplineName, EdgeTable};
 use crate::scenario::problem::Problem;
 use crate::scenario::schema::{
-    ActionKind, ControllerKind, ControllerTable, RewardKind, RewardTable, Scenario, ServiceModeName,
+    ActionKind, ControllerKind, ControllerTable, EvaluationTable, QualitySourceName, QualityTable, RewardKind,
+    RewardTable, Scenario, ServiceModeName,
 };
 
 /// A warning for every key that was set and plays no part.
@@ -52,9 +53,44 @@ pub fn unused(scenario: &Scenario) -> Vec<Problem> {
         let path = scenario.controller.path("controller", index);
         let moves = table.action == ActionKind::Direct && table.moves != default.moves;
         idle(format!("{path}.moves"), moves, "action is \"direct\"");
-        idle(format!("{path}.observe"), table.observe.is_some(), "this controller doesn't learn");
+        let learner = table.kind.is_learner();
+        let because = "this kind doesn't learn";
+        idle(format!("{path}.observe"), !learner && table.observe != default.observe, because);
+        idle(format!("{path}.learn"), !learner && !table.learn, because);
+        idle(format!("{path}.policy_in"), !learner && table.policy_in.is_some(), because);
+        idle(format!("{path}.policy_out"), !learner && table.policy_out.is_some(), because);
+        let choose = table.choose != default.choose;
+        idle(format!("{path}.choose"), choose && (table.learns() || !learner), "it is for policies that don't learn");
+        let settings = [
+            ("ppo", ControllerKind::Ppo, table.ppo != default.ppo),
+            ("a2c", ControllerKind::A2c, table.a2c != default.a2c),
+            ("dqn", ControllerKind::Dqn, table.dqn != default.dqn),
+        ];
+        for (name, kind, set) in settings {
+            idle(format!("{path}.{name}"), set && table.kind != kind, "this controller is of another kind");
+        }
     }
-    let because = "quality.source is not \"table\", and no controller is \"greedy\" or \"oracle\"";
+    let (evaluation, untouched) = (&scenario.evaluation, EvaluationTable::default());
+    let because = if evaluation.episodes == 0 { "evaluation.episodes is 0" } else { "no controller can learn" };
+    let idle_evaluation = !scenario.evaluates();
+    idle("evaluation.every_steps".into(), idle_evaluation && evaluation.every_steps > 0, because);
+    idle("evaluation.source".into(), idle_evaluation && evaluation.source.is_some(), because);
+    idle("evaluation.choose".into(), idle_evaluation && evaluation.choose != untouched.choose, because);
+    idle("evaluation.seed".into(), idle_evaluation && evaluation.seed != untouched.seed, because);
+    let (quality, untouched) = (&scenario.quality, QualityTable::default());
+    let switches =
+        matches!(quality.source, QualitySourceName::LlmThenSurrogate | QualitySourceName::TableThenSurrogate);
+    let because = "quality.source trains no surrogate in the run";
+    let switch = quality.switch_after_epochs != untouched.switch_after_epochs;
+    idle("quality.switch_after_epochs".into(), !switches && switch, because);
+    idle("quality.probe_every".into(), !switches && quality.probe_every > 0, because);
+    let because = if switches { "quality.probe_every is 0" } else { because };
+    let probed = switches && quality.probe_every > 0;
+    idle("quality.probes".into(), !probed && quality.probes != untouched.probes, because);
+    idle("quality.refit_above".into(), !probed && quality.refit_above != untouched.refit_above, because);
+    let because = "neither quality.source nor evaluation.source is \"surrogate\"";
+    idle("quality.surrogate".into(), quality.surrogate.is_some() && !scenario.reads_surrogate(), because);
+    let because = "quality.source is not \"table\", no controller is a yardstick, and none is evaluated";
     idle("quality.table".into(), scenario.quality.table.is_some() && !scenario.reads_table(), because);
     let steps = scenario.stop.env_steps.is_some() && scenario.service.mode != ServiceModeName::Split;
     idle("stop.env_steps".into(), steps, "only mode \"split\" has decisions");
@@ -63,10 +99,15 @@ pub fn unused(scenario: &Scenario) -> Vec<Problem> {
     idle("edge.max_batch".into(), !batch && edge.max_batch != default.max_batch, "the edge serves no batches");
     idle("edge.max_wait_ms".into(), !batch && edge.max_wait_ms != default.max_wait_ms, "the edge serves no batches");
     let (reward, default) = (&scenario.reward, RewardTable::default());
-    let eq8 = reward.kind == RewardKind::Chen25Eq8;
-    idle("reward.a".into(), eq8 && reward.a != default.a, "it belongs to \"relative-gain\"");
-    idle("reward.b".into(), eq8 && reward.b != default.b, "it belongs to \"relative-gain\"");
-    idle("reward.p_max".into(), eq8 && reward.p_max != default.p_max, "it belongs to \"relative-gain\"");
+    let (eq8, gain) = (reward.kind == RewardKind::Chen25Eq8, reward.kind == RewardKind::RelativeGain);
+    let weighted = reward.kind == RewardKind::Weighted;
+    idle("reward.a".into(), eq8 && reward.a != default.a, "it belongs to \"relative-gain\" and \"weighted\"");
+    idle("reward.b".into(), !gain && reward.b != default.b, "it belongs to \"relative-gain\"");
+    idle("reward.p_max".into(), !gain && reward.p_max != default.p_max, "it belongs to \"relative-gain\"");
+    let latency = reward.latency_weight != default.latency_weight;
+    idle("reward.latency_weight".into(), !weighted && latency, "it belongs to \"weighted\"");
+    let energy = reward.energy_weight != default.energy_weight;
+    idle("reward.energy_weight".into(), !weighted && energy, "it belongs to \"weighted\"");
     let oracle = controllers.iter().any(|table| table.kind == ControllerKind::Oracle);
     let lambda = !eq8 && !oracle && reward.lambda != default.lambda;
     idle("reward.lambda".into(), lambda, "it belongs to \"chen25-eq8\" and to the controller \"oracle\"");

@@ -7,7 +7,9 @@ use crate::scenario::air::ChannelTable;
 use crate::scenario::devices;
 use crate::scenario::nodes::{DisciplineName, UeTable, WorkloadKind, WorkloadTable};
 use crate::scenario::problem::Problem;
-use crate::scenario::schema::{ActionKind, ControllerKind, QualitySourceName, Scenario};
+use crate::scenario::schema::{
+    ActionKind, ControllerKind, ControllerTable, NO_MODEL, QualitySourceName, RewardKind, Scenario,
+};
 use crate::scenario::values::{Count, NumberOr, SplitMax, Varying};
 use crate::scenario::walk::nearest;
 
@@ -300,16 +302,80 @@ fn check_controllers(problems: &mut Vec<Problem>, scenario: &Scenario) {
                     .with_hint("add 0 to moves"),
             );
         }
-        let needs_table = matches!(table.kind, ControllerKind::Greedy | ControllerKind::Oracle);
-        if needs_table && scenario.quality.table.is_none() {
+        if table.kind.reads_table() && scenario.quality.table.is_none() && scenario.quality.surrogate.is_none() {
             problems.push(
                 Problem::error(
                     format!("{path}.kind"),
-                    "\"greedy\" and \"oracle\" read their expectations from a table",
+                    "\"greedy\", \"oracle\" and \"optimal\" read their expectations from a table or a surrogate",
                 )
                 .with_hint("set quality.table to a CSV that `splitwave profile` wrote, or to \"builtin\""),
             );
         }
+        let expects = matches!(table.kind, ControllerKind::Greedy | ControllerKind::Optimal);
+        if expects && scenario.reward.kind == RewardKind::Weighted {
+            problems.push(
+                Problem::error(
+                    format!("{path}.kind"),
+                    "a table knows no latency and energy, which \"weighted\" counts",
+                )
+                .with_value(format!("\"{}\"", table.kind.name()))
+                .with_hint("take another reward, or another controller"),
+            );
+        }
+        if table.kind.is_learner() {
+            check_learner(problems, &path, table, scenario);
+        }
+        if let Some(name) = &table.policy_out {
+            check_file_name(problems, &format!("{path}.policy_out"), name);
+            if tables[..index].iter().any(|other| other.policy_out.as_ref() == Some(name)) {
+                problems.push(
+                    Problem::error(format!("{path}.policy_out"), "two [[controller]] save to this file")
+                        .with_value(name),
+                );
+            }
+        }
+    }
+}
+
+/// A controller that can learn.
+fn check_learner(problems: &mut Vec<Problem>, path: &str, table: &ControllerTable, scenario: &Scenario) {
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = table.observe.iter().find(|observed| !seen.insert(**observed)) {
+        problems.push(
+            Problem::error(format!("{path}.observe"), "this is observed twice")
+                .with_value(format!("\"{}\"", twice.name()))
+                .with_hint("name each quantity once"),
+        );
+    }
+    let one = match table.action {
+        ActionKind::Relative => table.moves.len() < 2,
+        ActionKind::Direct => scenario.split.max == SplitMax::Layer(scenario.split.min),
+    };
+    if one {
+        problems.push(
+            Problem::error(path, "a learner with one action has nothing to choose")
+                .with_hint("give it several moves, or several splits"),
+        );
+    }
+    if scenario.quality.source == QualitySourceName::None && table.learn {
+        problems.push(
+            Problem::error("quality.source", "without a quality there is no reward to learn from")
+                .with_value("\"none\"")
+                .with_hint("take another source, or a controller that doesn't learn"),
+        );
+    }
+}
+
+/// The name of a policy file in the run's folder.
+fn check_file_name(problems: &mut Vec<Problem>, path: &str, name: &str) {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let stem = name.strip_suffix(".safetensors").unwrap_or_default();
+    if stem.is_empty() || name.len() > 100 || name.starts_with('.') || !name.bytes().all(plain) {
+        problems.push(
+            Problem::error(path, "this can't be the name of a policy file: it lies in the run's folder")
+                .with_value(format!("{name:?}"))
+                .with_allowed("letters, digits, `-`, `_` and `.`, ending in `.safetensors`, up to 100"),
+        );
     }
 }
 
@@ -374,10 +440,43 @@ fn check_edge(problems: &mut Vec<Problem>, scenario: &Scenario) {
 }
 
 fn check_quality(problems: &mut Vec<Problem>, scenario: &Scenario) {
-    if scenario.quality.source == QualitySourceName::Table && scenario.quality.table.is_none() {
+    let quality = &scenario.quality;
+    let mut sources = vec![("quality.source", quality.source)];
+    if scenario.evaluates() {
+        sources.extend(scenario.evaluation.source.map(|source| ("evaluation.source", source)));
+    }
+    for (path, source) in sources {
+        use QualitySourceName::{Llm, LlmThenSurrogate, Surrogate, Table, TableThenSurrogate};
+        if matches!(source, Table | TableThenSurrogate) && quality.table.is_none() {
+            problems.push(
+                Problem::error(path, "the table is not named")
+                    .with_hint("set quality.table to a CSV that `splitwave profile` wrote, or to \"builtin\""),
+            );
+        }
+        if source == Surrogate && quality.surrogate.is_none() {
+            problems.push(
+                Problem::error(path, "the surrogate is not named")
+                    .with_hint("set quality.surrogate to a file that `splitwave fit` wrote, or to \"builtin\""),
+            );
+        }
+        if matches!(source, Llm | LlmThenSurrogate) && scenario.model.source == NO_MODEL {
+            problems.push(
+                Problem::error(path, "this runs the model, and there is none")
+                    .with_hint("set model.source, or take quality from a table or a surrogate"),
+            );
+        }
+        if path == "evaluation.source" && matches!(source, LlmThenSurrogate | TableThenSurrogate) {
+            problems.push(
+                Problem::error(path, "evaluations learn no surrogate")
+                    .with_allowed("\"llm\", \"table\", \"surrogate\" or \"none\""),
+            );
+        }
+    }
+    if scenario.model.source == NO_MODEL && scenario.model.cost_as == "self" {
         problems.push(
-            Problem::error("quality.source", "the table is not named")
-                .with_hint("set quality.table to a CSV that `splitwave profile` wrote, or to \"builtin\""),
+            Problem::error("model.cost_as", "there is no model whose costs could count")
+                .with_value("\"self\"")
+                .with_hint("name a geometry, such as \"llama-2-7b\""),
         );
     }
 }

@@ -80,7 +80,9 @@ pub fn estimate(
             controllers: &mut controllers,
         };
         let Ok(simulation) = Simulation::new(&assembly.network, streams, ports) else { continue };
-        let done = simulation.run(&mut |_| {
+        let mut reached = 0.0;
+        let done = simulation.run(&mut |progress| {
+            reached = progress.share(&assembly.network);
             if start.elapsed() >= share || interrupt.is_set() {
                 ControlFlow::Break(())
             } else {
@@ -93,10 +95,9 @@ pub fn estimate(
                 ended += 1;
                 times.push(wall_s);
             }
-            Err(SimulationError::Interrupted { now }) => {
-                let reached = now.as_secs_f64() / assembly.network.duration.as_secs_f64();
+            Err(SimulationError::Interrupted { .. }) => {
                 if reached > 0.0 {
-                    times.push(wall_s / reached.min(1.0));
+                    times.push(wall_s / reached);
                 }
             }
             // What makes a run fail is said when it runs.

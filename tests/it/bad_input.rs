@@ -430,10 +430,10 @@ fn keys_that_play_no_part_are_named() {
 #[test]
 fn planned_names_are_told_from_mistakes() {
     let place = Place::with(
-        "name = \"a\"\n[controller]\nkind = \"ppo\"\n[channel]\nfading = \"rician\"\nreception = \"ppo\"\n",
+        "name = \"a\"\n[service]\nmode = \"early-exit\"\n[channel]\nfading = \"rician\"\nreception = \"early-exit\"\n",
     );
     let planned = "hint: planned, and not in this version";
-    refused(&place, &[], &["unknown value \"ppo\"", planned, "unknown value \"rician\"", planned, "3 errors"]);
+    refused(&place, &[], &["unknown value \"early-exit\"", planned, "unknown value \"rician\"", planned, "3 errors"]);
 }
 
 /// What a table says of itself is anybody's text.

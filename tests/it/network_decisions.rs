@@ -123,8 +123,8 @@ impl Controller for Pupil {
         self.lessons.lock().expect("one thread").push((step.step, step.reward));
     }
 
-    fn learns(&self) -> bool {
-        self.eager
+    fn lessons_wanted(&self) -> Option<usize> {
+        self.eager.then_some(1)
     }
 }
 

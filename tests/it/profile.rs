@@ -229,7 +229,7 @@ fn settings_are_profiled_side_by_side() {
 #[test]
 fn a_record_is_the_same_for_any_number_of_records() {
     let random = |records, seed_text: &str| {
-        let points = Points::Random { losses: [0.1, 0.3], noises: [0.5, 2.0], records };
+        let points = Points::Random { losses: [0.1, 0.3], noises: [0.5, 2.0], records, repeats: 1 };
         let spec = ProfileSpec { points, splits: (1..=16).collect(), windows: None, ..grid() };
         self::records(&assembly(seed_text), &spec)
     };
@@ -245,7 +245,7 @@ fn a_record_is_the_same_for_any_number_of_records() {
     assert_eq!(distinct("loss_probability").len(), 40);
     assert!(distinct("split").len() > 10 && distinct("window").len() > 30);
     let folder = tempfile::tempdir().unwrap();
-    let points = Points::Random { losses: [0.1, 0.3], noises: [0.5, 2.0], records: 1 };
+    let points = Points::Random { losses: [0.1, 0.3], noises: [0.5, 2.0], records: 1, repeats: 1 };
     let spec = ProfileSpec { points, windows: None, ..grid() };
     let made = try_make(&faded(), &spec, 1, folder.path(), &mut |_, _| ()).unwrap();
     assert_eq!(made.files.len(), 1, "points of one evaluation make no table");
@@ -285,7 +285,7 @@ fn profiles_that_do_not_fit_are_refused() {
     });
     assert!(digital.contains("--snrs-db: a digital link has no activation SNR"));
     let backwards = refused(|spec| {
-        spec.points = Points::Random { losses: [0.3, 0.1], noises: [0.0, 1.0], records: 3 };
+        spec.points = Points::Random { losses: [0.3, 0.1], noises: [0.0, 1.0], records: 3, repeats: 1 };
     });
     assert!(backwards.contains("--loss-range: 0.3 is above 0.1"));
     let still = assembly("name = \"still\"\n[channel]\nfading = \"none\"\n");

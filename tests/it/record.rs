@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use splitwave::network::ports::Recorder;
 use splitwave::network::rows::{DecisionRow, Outcome, Record, RequestRow, SeriesRow};
-use splitwave::record::{CsvFile, RunRecorder, Sink, Summary, SummaryRow, Utilisation, Wanted, column_reference};
+use splitwave::record::{CsvFile, Overall, RunRecorder, Sink, Summary, SummaryRow, Wanted, column_reference};
 use splitwave::units::SimTime;
 
 fn ms(milliseconds: u64) -> SimTime {
@@ -272,7 +272,7 @@ fn two_groups(warmup: SimTime, window: SimTime) -> Summary {
 }
 
 fn rows(summary: &Summary) -> Vec<SummaryRow<'_>> {
-    summary.rows(&Utilisation { uplink: Some(0.25), edge: None }).collect()
+    summary.rows(&Overall { uplink: Some(0.25), ..Overall::default() }).collect()
 }
 
 #[test]
@@ -348,12 +348,12 @@ fn a_busy_ue_is_busy_all_the_time_and_not_more() {
         let (wait, compute) = (Some(ms(1_000 * id)), Some(ms(1_000)));
         summary.add(&RequestRow { ue_wait_s: wait, ue_compute_s: compute, ..completed(id, 0, ms(0), ms(99)) });
     }
-    let busy = summary.aggregates(&Utilisation::default());
+    let busy = summary.aggregates(&Overall::default());
     assert_eq!((busy[1].ue_utilisation, busy[1].arrivals, busy[1].throughput_rps), (Some(1.0), 0, Some(0.0)));
 
     let mut empty = Summary::new(&[("phone".to_owned(), 1)], ms(2_000), ms(0));
     empty.add(&completed(0, 0, ms(3_000), ms(5)));
-    let row = &empty.aggregates(&Utilisation::default())[1];
+    let row = &empty.aggregates(&Overall::default())[1];
     assert_eq!((row.throughput_rps, row.goodput_rps, row.ue_utilisation), (None, None, None));
 }
 
@@ -369,7 +369,7 @@ fn a_stop_rule_shortens_the_window() {
     summary.add(&busy(1, 3_000, 300));
     summary.arrivals_ended(ms(4_000));
     summary.add(&busy(2, 3_800, 900)); // 0.2 s of it inside, done at 4.7 s
-    let row = &summary.aggregates(&Utilisation::default())[1];
+    let row = &summary.aggregates(&Overall::default())[1];
     assert_eq!((row.arrivals, row.completed, row.throughput_rps, row.goodput_rps), (2, 2, Some(1.0), Some(1.0)));
     assert_eq!(row.ue_utilisation, Some(0.3));
 }
@@ -381,7 +381,7 @@ fn quantiles_of_many_within_a_thousandth() {
     for k in 1..=10_000u64 {
         summary.add(&completed(k, (k % 3) as u32, ms(0), SimTime::from_nanos(1_000 * k * k)));
     }
-    let rows = summary.aggregates(&Utilisation::default());
+    let rows = summary.aggregates(&Overall::default());
     let all = rows.last().unwrap();
     for (found, p) in [(all.e2e_median_s, 0.5), (all.e2e_p95_s, 0.95), (all.e2e_p99_s, 0.99), (all.ttft_median_s, 0.5)]
     {
@@ -396,7 +396,7 @@ fn quantiles_of_many_within_a_thousandth() {
 #[test]
 fn a_recorder_keeps_what_is_wanted() {
     let folder = tempfile::tempdir().unwrap();
-    let wanted = Wanted { requests: true, decisions: true, series: false };
+    let wanted = Wanted { requests: true, decisions: true, series: false, updates: false };
     let summary = two_groups(ms(0), ms(1_000));
     let mut recorder = RunRecorder::create(folder.path(), wanted, summary).unwrap();
     recorder.request(&completed(0, 2, ms(0), ms(300))).unwrap();
@@ -420,7 +420,7 @@ fn a_recorder_keeps_what_is_wanted() {
     };
     recorder.decision(&decision).unwrap();
     recorder.sample(&sample(0.0)).unwrap();
-    let recorded = recorder.finish(&Utilisation { uplink: Some(0.5), edge: Some(0.75) }).unwrap();
+    let recorded = recorder.finish(&Overall { uplink: Some(0.5), edge: Some(0.75), ..Overall::default() }).unwrap();
     let names: Vec<_> = recorded.seals.iter().map(|seal| (seal.name.as_str(), seal.rows)).collect();
     assert_eq!(names, [("requests.csv", 1), ("decisions.csv", 1), ("summary.csv", 7)]);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);

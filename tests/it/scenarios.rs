@@ -58,7 +58,10 @@ fn every_scenario_is_valid_and_runs() {
         assert!(!valid.err.contains("error"), "{file}: {}", valid.err);
 
         let requests = format!("stop.requests={REQUESTS}");
-        let shorter = ["run", file, "--set", &requests, "--set", "warmup_s=0", "--replications", "1"];
+        let mut shorter = vec!["run", file, "--set", &requests, "--set", "warmup_s=0", "--replications", "1"];
+        if fs::read_to_string(&path).unwrap().contains("[evaluation]") {
+            shorter.extend(["--set", "evaluation.episodes=4"]);
+        }
         let done = place.splitwave(&[&shorter[..], &needed].concat());
         assert_eq!(done.code, Some(0), "{file}: {}", done.err);
 

@@ -46,8 +46,10 @@ fn the_headers_say_how() {
         let [run, collect, draw] = commands[..] else { panic!("{}: {commands:?}", path.display()) };
         assert_eq!(run, format!("splitwave study run {}", file.display()));
         assert!(collect.starts_with(&format!("splitwave study collect {}", file.display())), "{collect}");
-        let results = format!("python analysis/study_report.py results/studies/{} ", name_of(&text));
-        assert!(draw.starts_with(&results), "{draw}");
+        let results = format!("results/studies/{} ", name_of(&text));
+        let script = draw.strip_prefix("python analysis/").and_then(|rest| rest.split_once(".py "));
+        let (script, rest) = script.unwrap_or_else(|| panic!("{draw}"));
+        assert!(["study_report", "fig8"].contains(&script) && rest.starts_with(&results), "{draw}");
         let picture = draw.rsplit_once("--name ").unwrap().1;
         assert!(project().join(format!("docs/pictures/{picture}.png")).exists(), "{picture}");
     }

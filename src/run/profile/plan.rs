@@ -138,11 +138,14 @@ impl<'a> ProfilePlan<'a> {
                 let streams = Streams::new(self.seed, GRID_REPLICATION - draw);
                 Evaluation { point, window, split, setting, loss, noise, draw, streams, entity: window }
             }
-            Points::Random { losses, noises, .. } => {
+            Points::Random { losses, noises, repeats, .. } => {
                 let record = index as u32;
                 let streams = Streams::new(self.seed, RECORDS_REPLICATION);
-                let stream = |purpose| streams.stream(record, purpose);
+                // A point's coordinates have its own number; the window, its start, fading and noise the record's.
+                let point = record / *repeats;
+                let stream = |purpose| streams.stream(point, purpose);
                 let one_of = |purpose, at, count: usize| stream(purpose).below(at, count as u64) as usize;
+                let window = streams.stream(record, Purpose::Prompt).below(0, self.windows.len() as u64) as usize;
                 let within = |purpose, [min, max]: [f64; 2]| {
                     // The last rounding may step over the bound by an ulp.
                     (min + (max - min) * stream(purpose).uniform(0)).min(max)
@@ -150,7 +153,7 @@ impl<'a> ProfilePlan<'a> {
                 let setting = one_of(Purpose::ProfileStart, SETTING_INDEX, self.spec.settings.len());
                 Evaluation {
                     point: 0,
-                    window: self.windows[one_of(Purpose::Prompt, 0, self.windows.len())],
+                    window: self.windows[window],
                     split: self.spec.splits[one_of(Purpose::InitialSplit, 0, self.spec.splits.len())],
                     setting,
                     loss: within(Purpose::LossProbability, *losses),

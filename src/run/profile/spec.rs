@@ -73,7 +73,21 @@ pub enum Points {
         noises: [f64; 2],
         /// Number of records.
         records: u32,
+        /// Records of one point, one after the other: same split, setting, loss and noise,
+        /// other windows, fading and noise. What they differ by is what no surrogate can know.
+        #[serde(default = "once", skip_serializing_if = "is_once")]
+        repeats: u32,
     },
+}
+
+/// Left out of a fingerprint, as it was before there were repeats.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+fn is_once(repeats: &u32) -> bool {
+    *repeats == once()
+}
+
+fn once() -> u32 {
+    1
 }
 
 /// A profile to make.
@@ -245,6 +259,11 @@ impl ProfileSpec {
             && draws > MOST_DRAWS
         {
             return refuse(format!("--draws: {draws} is out of range; allowed: 1 to {MOST_DRAWS}"));
+        }
+        if let Points::Random { repeats, .. } = self.points
+            && !(1..=MOST_DRAWS).contains(&repeats)
+        {
+            return refuse(format!("--repeats: {repeats} is out of range; allowed: 1 to {MOST_DRAWS}"));
         }
         let no_points = match &self.points {
             Points::Grid { losses, noises, draws } => losses.is_empty() || *draws == 0 || (noises.is_empty() && analog),

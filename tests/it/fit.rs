@@ -1,0 +1,515 @@
+//! `splitwave fit`: what it computes, what it writes, and what it says of bad records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use splitwave::control::{Input, QualityTable, Surrogate, SurrogatePoint, SurrogateScratch, Target};
+use splitwave::kernel::{Purpose, Streams};
+
+use crate::cli_support::{Place, csv_rows, project};
+
+const SURFACE: &str = "models/llama-2-7b/relative_ppl_gain.csv";
+/// A network that is trained in milliseconds.
+const SMALL: [&str; 4] = ["--hidden", "16", "--folds", "3"];
+
+type Row = BTreeMap<String, String>;
+
+fn number(row: &Row, column: &str) -> f64 {
+    row[column].parse().unwrap_or_else(|_| panic!("{column} is `{}`", row[column]))
+}
+
+/// Records of a made-up model: gain = -0.5·P - 0.02·split + noise, `repeats` of each of 60 points.
+fn records(repeats: u32, noise: f64, seed: u64) -> String {
+    let stream = Streams::new(seed, 0).stream(0, Purpose::Test);
+    let mut text = "model,split,loss_probability,noise_std,rayleigh_scale,reception,window,ppl_clean,ppl,draw,\
+                    relative_ppl_gain,outage,model_hash\n"
+        .to_owned();
+    for point in 0..60 {
+        let (split, loss) = (1 + point % 6, f64::from(point / 6) / 20.0);
+        for repeat in 0..repeats {
+            let draw = point * repeats + repeat;
+            let gain = -0.5 * loss - 0.02 * f64::from(split) + noise * stream.normal_pair(u64::from(draw))[0];
+            let ppl = 20.0 * (1.0 - gain);
+            let _ =
+                writeln!(text, "toy,{split},{loss},0.5,0.7,equalised,{draw},20,{ppl},{draw},{gain},false,0123456789ab");
+        }
+    }
+    text
+}
+
+fn fit(place: &Place, options: &[&str]) -> crate::cli_support::Done {
+    let epochs: &[&str] = if options.contains(&"--epochs") { &[] } else { &["--epochs", "20"] };
+    place.splitwave(&[&["fit", "records.csv", "-o", "out"], &SMALL[..], epochs, options].concat())
+}
+
+/// A place with `records.csv`.
+fn with(records: &str) -> Place {
+    let place = Place::new();
+    place.write("records.csv", records);
+    place
+}
+
+fn metrics(place: &Place) -> BTreeMap<String, Row> {
+    let (_, rows) = csv_rows(&place.path("out/metrics.csv"));
+    rows.into_iter().map(|row| (row["fold"].clone(), row)).collect()
+}
+
+fn opened(path: &Path) -> Surrogate {
+    Surrogate::open("a file", path).unwrap()
+}
+
+#[test]
+fn the_surface_is_fitted() {
+    let place = Place::new();
+    let surface = project().join(SURFACE).display().to_string();
+    let fit = |out: &str, threads: &str| {
+        let options = ["--epochs", "80", "--threads", threads];
+        place.splitwave(&[&["fit", &surface, "-o", out], &options[..]].concat())
+    };
+    let done = fit("out", "2");
+    done.says(0, &["610 rows, 610 points, inputs: split, loss_probability", "fold 1 of 5"]);
+    assert!(done.out.contains("cell R²") && done.out.contains("out/surrogate.safetensors: 610 rows"), "{}", done.out);
+    let found = metrics(&place);
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["0", "1", "2", "3", "4", "mean"]);
+    assert!(number(&found["mean"], "r2") > 0.999 && number(&found["mean"], "mae") < 1e-3, "{found:?}");
+    // The table's cells are no repeats: there is no floor.
+    assert_eq!((found["mean"]["noise_floor_mse"].as_str(), found["mean"]["cell_r2"].as_str()), ("", ""));
+    assert_eq!(csv_rows(&place.path("out/calibration.csv")).1.len(), 20);
+    let (header, predictions) = csv_rows(&place.path("out/predictions.csv"));
+    assert_eq!(header.join(","), "split,noise_std,rayleigh_scale,loss_probability,target,prediction,fold,file,line");
+    assert_eq!(predictions.len(), 610);
+    // Four lines of remarks and the header stand above.
+    assert_eq!((predictions[0]["line"].as_str(), predictions[0]["noise_std"].as_str()), ("6", ""));
+
+    let surrogate = opened(&place.path("out/surrogate.safetensors"));
+    let table = QualityTable::open("llama-2-7b", Path::new("")).unwrap();
+    assert_eq!((surrogate.range(Input::LossProbability), surrogate.range(Input::NoiseStd)), (Some((0.0, 0.3)), None));
+    assert_eq!((surrogate.target(), surrogate.has_ppl(), surrogate.ppl_clean()), (Target::RelativeGain, false, None));
+    let mut scratch = SurrogateScratch::default();
+    for (split, loss_probability) in [(1, 0.0), (7, 0.22), (10, 0.3), (3, 0.1)] {
+        let point = SurrogatePoint { split, noise_std: 0.9, rayleigh_scale: 0.3, loss_probability };
+        let (own, cell) = (surrogate.value(&point, &mut scratch), table.value(split, loss_probability, 0.0));
+        assert!((own.relative_gain.unwrap() - cell.relative_gain.unwrap()).abs() < 2e-3);
+        assert_eq!((own.ppl, own.ppl_clean), (None, None));
+    }
+    // The same bytes again, on one thread.
+    fit("again", "1").says(0, &[]);
+    for file in ["surrogate.safetensors", "metrics.csv", "predictions.csv", "calibration.csv", "manifest.json"] {
+        let read = |folder: &str| std::fs::read(place.path(folder).join(file)).unwrap();
+        assert!(read("out") == read("again"), "{file}");
+    }
+}
+
+/// The fits that are compiled in keep what models/*/README.md says of them.
+#[test]
+fn named_surrogates_are_as_good_as_their_pages_say() {
+    let llama = Surrogate::open("llama-2-7b", Path::new("")).unwrap();
+    let table = QualityTable::open("llama-2-7b", Path::new("")).unwrap();
+    let mut scratch = SurrogateScratch::default();
+    let mut largest = 0.0_f64;
+    for split in 1..=10 {
+        for step in 0..=60 {
+            let loss_probability = f64::from(step) / 200.0;
+            let point = SurrogatePoint { split, noise_std: 0.0, rayleigh_scale: 0.7, loss_probability };
+            let cell = table.value(split, loss_probability, 0.0).relative_gain.unwrap();
+            largest = largest.max((llama.value(&point, &mut scratch).relative_gain.unwrap() - cell).abs());
+        }
+    }
+    assert!(largest < 5e-4, "{largest}");
+    let builtin = Surrogate::open("builtin", Path::new("")).unwrap();
+    let metrics = builtin.metrics();
+    assert!((metrics["rows"], metrics["folds"]) == (9718.0, 5.0) && metrics["mse"] < 1.1 * metrics["noise_floor_mse"]);
+    assert_eq!(builtin.range(Input::Split), Some((1.0, 16.0)));
+    assert_eq!(builtin.range(Input::NoiseStd), Some((0.3, 2.0)));
+    assert_eq!(builtin.range(Input::LossProbability), Some((0.0, 0.3)));
+    assert_eq!((builtin.made_with("packets"), builtin.made_with("prompt_tokens")), (Some("64"), Some("64")));
+    assert!(Surrogate::is_name("builtin") && Surrogate::is_name("llama-2-7b") && !Surrogate::is_name("llama"));
+}
+
+/// The metrics are what the predictions say, by formulas written anew.
+#[test]
+fn metrics_follow_from_the_predictions() {
+    let place = with(&records(3, 0.05, 1));
+    place.write("held_out.csv", records(9, 0.05, 2));
+    fit(&place, &["--check", "held_out.csv", "--epochs", "100"]).says(0, &["180 rows, 60 points"]);
+    let (_, rows) = csv_rows(&place.path("out/predictions.csv"));
+    let found = metrics(&place);
+    let mut folds_of: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for row in &rows {
+        let point = format!("{} {}", row["split"], row["loss_probability"]);
+        folds_of.entry(point).or_default().insert(row["fold"].clone());
+    }
+    assert!(folds_of.len() == 60 && folds_of.values().all(|folds| folds.len() == 1), "repeats are in one fold");
+    for name in ["0", "1", "2", "mean"] {
+        let held: Vec<&Row> = rows.iter().filter(|row| name == "mean" || row["fold"] == name).collect();
+        let n = held.len() as f64;
+        let mean = |of: &dyn Fn(&Row) -> f64| held.iter().map(|row| of(row)).sum::<f64>() / n;
+        let error = |row: &Row| number(row, "target") - number(row, "prediction");
+        let (mse, average) = (mean(&|row| error(row).powi(2)), mean(&|row| number(row, "target")));
+        let variance = mean(&|row| (number(row, "target") - average).powi(2));
+        let metrics = &found[name];
+        assert_eq!(number(metrics, "rows"), n);
+        for (column, expected) in [("mse", mse), ("mae", mean(&|row| error(row).abs())), ("r2", 1.0 - mse / variance)] {
+            assert!((number(metrics, column) - expected).abs() < 1e-12, "{name} {column}");
+        }
+        let mut groups: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for row in &held {
+            let point = format!("{} {}", row["split"], row["loss_probability"]);
+            groups.entry(point).or_default().push(number(row, "target"));
+        }
+        let within = |group: &Vec<f64>| {
+            let mean = group.iter().sum::<f64>() / 3.0;
+            group.iter().map(|y| (y - mean).powi(2)).sum::<f64>()
+        };
+        let floor = groups.values().map(within).sum::<f64>() / (2.0 * groups.len() as f64);
+        assert!((number(metrics, "noise_floor_mse") - floor).abs() < 1e-12);
+        // The constant is the mean of the other folds.
+        if name != "mean" {
+            let others: Vec<f64> =
+                rows.iter().filter(|row| row["fold"] != name).map(|row| number(row, "target")).collect();
+            let constant = others.iter().sum::<f64>() / others.len() as f64;
+            let expected = mean(&|row| (number(row, "target") - constant).powi(2));
+            assert!((number(metrics, "constant_mse") - expected).abs() < 1e-12);
+        }
+    }
+    // σ² = 0.0025, within five standard errors σ²·√(2/120); fresh rows are predicted nearly as well as can be.
+    let floor = number(&found["mean"], "noise_floor_mse");
+    assert!((floor - 0.0025).abs() < 5.0 * 0.0025 * (2.0_f64 / 120.0).sqrt(), "{floor}");
+    let check = &found["check"];
+    assert_eq!(check["rows"], "540");
+    assert!(number(check, "mse") < 1.15 * number(check, "noise_floor_mse"), "{check:?}");
+    // The plane's spread over the cells is 0.0071, the noise of a mean of nine 0.00028.
+    assert!(number(check, "cell_r2") > 0.9, "{check:?}");
+    // Its rows are told from those that were fitted: a file checked against itself has none left.
+    fit(&place, &["--check", "records.csv", "--force"]).says(2, &["error: records.csv: every row is among those"]);
+}
+
+#[test]
+fn columns_that_do_not_vary_are_kept_as_settings() {
+    let place = with(&records(2, 0.05, 1));
+    fit(&place, &[]).says(0, &["120 rows, 60 points, inputs: split, loss_probability"]);
+    let surrogate = opened(&place.path("out/surrogate.safetensors"));
+    let made_with = ["noise_std", "rayleigh_scale", "reception", "model_hash", "fading"];
+    assert_eq!(
+        made_with.map(|setting| surrogate.made_with(setting)),
+        [Some("0.5"), Some("0.7"), Some("equalised"), Some("0123456789ab"), None]
+    );
+    assert!((surrogate.ppl_clean().unwrap() - 20.0).abs() < 1e-12);
+    assert_eq!(surrogate.metrics()["folds"], 3.0);
+    assert_eq!(surrogate.metrics()["mse"], number(&metrics(&place)["mean"], "mse"));
+    // An input left out is averaged over, and said so.
+    fit(&place, &["--force", "--inputs", "loss_probability"]).says(0, &["10 points", "warning: split varies"]);
+    assert_eq!(opened(&place.path("out/surrogate.safetensors")).range(Input::Split), None);
+}
+
+#[test]
+fn ppl_can_be_the_target() {
+    let place = with(&records(2, 0.02, 1));
+    let at = SurrogatePoint { split: 3, noise_std: 0.5, rayleigh_scale: 0.7, loss_probability: 0.25 };
+    // A gain of -0.185 is a PPL of 23.7.
+    for (options, most) in [
+        (&["--target", "ln-ppl"][..], 24.7),
+        (&["--target", "ppl"], 24.7),
+        (&["--target", "ppl", "--ppl-cap", "22"], 22.1),
+    ] {
+        fit(&place, &[options, &["--force", "--epochs", "100"]].concat()).says(0, &[]);
+        let surrogate = opened(&place.path("out/surrogate.safetensors"));
+        let value = surrogate.value(&at, &mut SurrogateScratch::default());
+        let (ppl, clean) = (value.ppl.unwrap(), value.ppl_clean.unwrap());
+        assert!((most - 2.0..most).contains(&ppl) && (clean - 20.0).abs() < 1e-12, "{options:?}: {ppl}");
+        assert_eq!(value.relative_gain, Some((clean - ppl) / clean));
+    }
+    fit(&place, &["--ppl-cap", "22"]).says(2, &["--ppl-cap plays no part with --target relative-gain"]);
+}
+
+#[test]
+fn rows_are_left_out_and_counted() {
+    let mut text = records(2, 0.05, 1);
+    let first = text.lines().nth(1).unwrap().to_owned();
+    let outage = first.replace(",false,", ",true,").replace("toy,1,", "toy,2,");
+    let _ = write!(text, "{first}\n{first}\n{outage}\n");
+    let place = with(&text);
+    fit(&place, &[]).says(
+        0,
+        &[
+            "120 rows, 60 points",
+            "records.csv: 1 row left out because nothing arrived",
+            "warning: records.csv: 2 rows left out because the same row stands above to the letter",
+        ],
+    );
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(place.path("out/manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["records"][0]["outages"], 1);
+    assert_eq!(manifest["records"][0]["duplicates"], 2);
+    assert_eq!(manifest["records"][0]["blake3"], blake3::hash(text.as_bytes()).to_hex().as_str());
+    // The same rows in a second file are duplicates, too.
+    place.write("more.csv", &text);
+    place
+        .splitwave(&[&["fit", "records.csv", "more.csv", "-o", "two"], &SMALL[..]].concat())
+        .says(0, &["120 rows", "warning: more.csv: 122 rows left out"]);
+}
+
+#[test]
+fn a_fit_that_is_there_is_left_alone() {
+    let place = with(&records(2, 0.05, 1));
+    fit(&place, &[]).says(0, &[]);
+    let read = || std::fs::read(place.path("out/surrogate.safetensors")).unwrap();
+    let before = read();
+    fit(&place, &[]).says(0, &["out: already there, skipped"]);
+    fit(&place, &["--seed", "2"]).says(2, &["not this fit: seed was 1, is 2", "hint:", "--force"]);
+    assert!(read() == before);
+    fit(&place, &["--seed", "2", "--force"]).says(0, &[]);
+    assert!(read() != before);
+    assert!(!place.path("out/.partial").exists());
+    // Changed behind its back, or something else.
+    place.write("out/metrics.csv", "fold\n");
+    fit(&place, &["--seed", "2"]).says(2, &["out: there is something already"]);
+    std::fs::remove_file(place.path("out/manifest.json")).unwrap();
+    fit(&place, &[]).says(2, &["has no manifest.json of a fit beside it"]);
+}
+
+/// One row changed: the column of records.csv and what stands there.
+fn changed(row: usize, column: &str, value: &str) -> Place {
+    let text = records(1, 0.05, 1);
+    let mut lines: Vec<Vec<String>> = text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect();
+    let at = lines[0].iter().position(|name| name == column).unwrap();
+    value.clone_into(&mut lines[row][at]);
+    with(&(lines.iter().map(|line| line.join(",")).collect::<Vec<_>>().join("\n") + "\n"))
+}
+
+#[test]
+fn bad_cells_are_told_with_their_place() {
+    for (column, value, told) in [
+        ("loss_probability", "NaN", "records.csv, line 8: `loss_probability` is `NaN`; allowed: 0 to below 1"),
+        ("loss_probability", "1", "`loss_probability` is `1`; allowed: 0 to below 1"),
+        ("noise_std", "inf", "records.csv, line 8: `noise_std` is `inf`; allowed: a finite number of at least 0"),
+        ("noise_std", "", "records.csv, line 8: `noise_std` is empty; allowed: a finite number of at least 0"),
+        ("rayleigh_scale", "0", "`rayleigh_scale` is `0`; allowed: a finite number above 0"),
+        ("split", "two", "records.csv, line 8: `split` is `two`; allowed: a whole number above 0"),
+        ("split", "1.5", "`split` is `1.5`; allowed: a whole number above 0"),
+        ("relative_ppl_gain", "-inf", "`relative_ppl_gain` is `-inf`; allowed: a finite number of at most 1"),
+        ("relative_ppl_gain", "", "`relative_ppl_gain` is empty; allowed: a finite number of at most 1"),
+        ("ppl", "0.5", "`ppl` is `0.5`; allowed: a finite number of at least 1"),
+        ("ppl_clean", "nan", "`ppl_clean` is `nan`; allowed: a finite number of at least 1"),
+        ("outage", "perhaps", "`outage` is `perhaps`; allowed: true or false"),
+        ("reception", "raw", "records.csv, line 8: `reception` is `raw`, but `equalised` in records.csv, line 2"),
+        (
+            "model_hash",
+            "ffff",
+            "records.csv, line 8: `model_hash` is `ffff`, but `0123456789ab` in records.csv, line 2",
+        ),
+    ] {
+        let place = changed(7, column, value);
+        fit(&place, &[]).says(2, &[told, "hint: "]);
+        assert!(!place.path("out/surrogate.safetensors").exists());
+    }
+    // A column that isn't asked for may say anything.
+    fit(&changed(7, "noise_std", ""), &["--inputs", "split,loss_probability"]).says(0, &[]);
+}
+
+#[test]
+fn records_of_two_models_are_told_apart() {
+    let place = with(&records(1, 0.05, 1));
+    place.write("other.csv", records(1, 0.05, 2).replace("0123456789ab", "ba9876543210"));
+    place.splitwave(&[&["fit", "records.csv", "other.csv", "-o", "out"], &SMALL[..]].concat()).says(
+        2,
+        &[
+            "other.csv, line 2: `model_hash` is `ba9876543210`, but `0123456789ab` in records.csv, line 2",
+            "hint: these are records of different models",
+        ],
+    );
+    fit(&place, &["--check", "other.csv"]).says(2, &["other.csv, line 2: `model_hash`"]);
+}
+
+#[test]
+fn files_that_can_not_be_fitted_are_refused() {
+    let told = |content: &str, options: &[&str], parts: &[&str]| {
+        let place = with(content);
+        fit(&place, options).says(2, parts);
+    };
+    told("", &[], &["error: records.csv: no rows to fit", "hint: `splitwave profile"]);
+    told("split,loss_probability,relative_ppl_gain\n", &[], &["records.csv: no rows to fit"]);
+    let header = "split,loss_probability,relative_ppl_gain,outage\n";
+    told(&format!("{header}1,0.1,-3,true\n"), &[], &["no rows to fit (1 outage)", "profile smaller losses"]);
+    told("split,relative_ppl_gain\n1,0\n", &[], &["records.csv: no column `loss_probability`"]);
+    told("split,loss_probability\n1,0\n", &[], &["no column `relative_ppl_gain`", "the file has no quality at all"]);
+    told(
+        "split,loss_probability,relative_ppl_gain\n1,0,0\n",
+        &["--target", "ppl"],
+        &["no column `ppl`, which the target ppl takes; the file has relative_ppl_gain", "--target relative-gain"],
+    );
+    told("split,loss_probability,ppl\n1,0,20\n", &["--target", "ln-ppl"], &["no column `ppl_clean`"]);
+    told("split,loss_probability,relative_ppl_gain\n1,0\n", &[], &["records.csv", "record 1", "hint: check the file"]);
+    told(
+        "split,loss_probability,relative_ppl_gain\n3,0.1,0\n3,0.1,-0.1\n",
+        &[],
+        &["2 rows of one condition only (split 3, loss_probability 0.1)", "--loss-range"],
+    );
+    told(
+        "split,loss_probability,relative_ppl_gain\n3,0.1,0\n3,0.2,-0.1\n3,0.2,-0.2\n",
+        &[],
+        &["2 different points for 3 folds", "fewer --folds"],
+    );
+    let records = records(1, 0.05, 1);
+    told(
+        &records,
+        &["--inputs", "split,los_probability"],
+        &["`los_probability` is no input", "did you mean `loss_probability`?"],
+    );
+    told(&records, &["--inputs", "activation_snr_db"], &["is no input; allowed: split, noise_std", "use noise_std"]);
+    told(&records, &["--inputs", "noise_std"], &["of one condition only (noise_std 0.5)"]);
+    for (option, value, allowed) in [
+        ("--folds", "1", "--folds: 1 is out of range; allowed: 2 to 1000"),
+        ("--hidden", "0", "--hidden: [0] is out of range"),
+        ("--learning-rate", "-1", "--learning-rate: -1 is out of range; allowed: above 0, at most 1"),
+        ("--validation-share", "1", "--validation-share: 1 is out of range"),
+        ("--patience", "0", "--patience: 0 is out of range; allowed: 1 to 1000000"),
+        ("--weight-decay", "NaN", "--weight-decay: NaN is out of range"),
+    ] {
+        let place = with(&records);
+        place.splitwave(&["fit", "records.csv", "-o", "out", option, value]).says(2, &[allowed]);
+    }
+    Place::new().splitwave(&["fit", "missing.csv"]).says(2, &["missing.csv: No such file"]);
+}
+
+/// Two profiles of a table: one with noise, one without.
+#[test]
+fn columns_must_be_those_of_the_first_file() {
+    let place = with("split,loss_probability,noise_std,relative_ppl_gain\n1,0,0,0\n2,0,1,0\n");
+    place.write("without.csv", "split,loss_probability,relative_ppl_gain\n1,0.1,0\n2,0.1,0\n");
+    let fit = |files: [&str; 2]| place.splitwave(&["fit", files[0], files[1], "-o", "out"]);
+    fit(["records.csv", "without.csv"]).says(2, &["without.csv: no column `noise_std`"]);
+    fit(["without.csv", "records.csv"]).says(2, &["without.csv: no column `noise_std`"]);
+}
+
+/// The file with other settings and tensors.
+fn rewritten(
+    bytes: &[u8],
+    settings: impl Fn(&str) -> Option<String>,
+    tensor: impl Fn(&str, &mut Vec<usize>, &mut Vec<u8>) -> bool,
+) -> Vec<u8> {
+    let (_, header) = SafeTensors::read_metadata(bytes).unwrap();
+    let text = header.metadata().as_ref().unwrap()["splitwave"].clone();
+    let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    for (name, view) in SafeTensors::deserialize(bytes).unwrap().tensors() {
+        let (mut shape, mut data) = (view.shape().to_vec(), view.data().to_vec());
+        if tensor(&name, &mut shape, &mut data) {
+            tensors.push((name, view.dtype(), shape, data));
+        }
+    }
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, data)| (name.clone(), TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    let metadata = settings(&text).map(|text| std::iter::once(("splitwave".to_owned(), text)).collect());
+    safetensors::serialize(views, metadata).unwrap()
+}
+
+#[test]
+fn damaged_surrogates_are_refused() {
+    let place = with(&records(2, 0.05, 1));
+    fit(&place, &[]).says(0, &[]);
+    let bytes = std::fs::read(place.path("out/surrogate.safetensors")).unwrap();
+    let told = |bytes: &[u8]| Surrogate::from_bytes("s.safetensors", bytes).unwrap_err().to_string();
+    let whole = Surrogate::from_bytes("s", &bytes).unwrap();
+    assert_eq!(whole.to_bytes().unwrap(), bytes);
+    assert_eq!(whole.content_hash(), blake3::hash(&bytes).to_hex().as_str());
+    for cut in [0, 4, 100, bytes.len() / 2, bytes.len() - 1] {
+        assert!(told(&bytes[..cut]).starts_with("s.safetensors: no whole safetensors file"), "{cut}");
+    }
+    let keep = |_: &str, _: &mut Vec<usize>, _: &mut Vec<u8>| true;
+    let same = |text: &str| Some(text.to_owned());
+    assert!(rewritten(&bytes, same, keep) == bytes);
+    let with_settings = |from: &str, to: &str| told(&rewritten(&bytes, |text| Some(text.replacen(from, to, 1)), keep));
+    assert!(told(&rewritten(&bytes, |_| None, keep)).contains("holds no surrogate: its metadata has no entry"));
+    assert!(with_settings("{", "").contains("no JSON"));
+    assert!(with_settings("\"surrogate\"", "\"policy\"").contains("doesn't say `\"format\": \"surrogate\"`"));
+    assert!(with_settings("\"version\":1", "\"version\":9").contains("format version 9; this program reads 1"));
+    assert!(with_settings("\"split\"", "\"height\"").contains("an input is \"height\"; allowed: split, noise_std"));
+    assert!(with_settings("\"split\"", "\"loss_probability\"").contains("each once"));
+    assert!(with_settings("\"relative-gain\"", "\"gain\"").contains("`target` is \"gain\"; allowed: relative-gain"));
+    assert!(with_settings("[2,16,1]", "[2,16,16,1]").contains("tensor `layers.1.weight` has shape [1, 16]"));
+    assert!(with_settings("[2,16,1]", "[3,16,1]").contains("`sizes` is [3, 16, 1]; allowed: 2 inputs"));
+    assert!(with_settings("[2,16,1]", "[2,99999999999,1]").contains("`sizes`"));
+    assert!(with_settings("\"relu\"", "\"sine\"").contains("not those of a surrogate"));
+
+    let with_tensor = |name: &str, change: &dyn Fn(&mut Vec<usize>, &mut Vec<u8>) -> bool| {
+        let tensor = |found: &str, shape: &mut Vec<usize>, data: &mut Vec<u8>| found != name || change(shape, data);
+        told(&rewritten(&bytes, same, tensor))
+    };
+    for name in ["layers.0.weight", "layers.1.bias", "inputs.mean", "target.scale"] {
+        assert!(with_tensor(name, &|_, _| false).contains(&format!("tensor `{name}` is missing")));
+    }
+    let turned = |shape: &mut Vec<usize>, _: &mut Vec<u8>| {
+        shape.reverse();
+        true
+    };
+    assert!(
+        with_tensor("layers.0.weight", &turned).contains("`layers.0.weight` has shape [2, 16] in F32, not [16, 2]")
+    );
+    let not_finite = |_: &mut Vec<usize>, data: &mut Vec<u8>| {
+        data[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+        true
+    };
+    assert!(with_tensor("layers.0.bias", &not_finite).contains("`layers.0.bias` holds NaN"));
+    let zero = |_: &mut Vec<usize>, data: &mut Vec<u8>| {
+        data[..8].copy_from_slice(&0f64.to_le_bytes());
+        true
+    };
+    assert!(with_tensor("inputs.scale", &zero).contains("`inputs.scale` holds 0, which it can't be"));
+    let high = |_: &mut Vec<usize>, data: &mut Vec<u8>| {
+        data[..8].copy_from_slice(&1e9f64.to_le_bytes());
+        true
+    };
+    assert!(with_tensor("inputs.min", &high).contains("says split goes up to 6"));
+
+    let path = place.path("none.safetensors");
+    assert!(Surrogate::open("none", &path).unwrap_err().to_string().contains("none.safetensors: No such file"));
+    // Any safetensors file that is none of ours.
+    let foreign = project().join("models/builtin/model.safetensors");
+    assert!(Surrogate::open("x", &foreign).unwrap_err().to_string().contains("holds no surrogate"));
+}
+
+/// `splitwave profile --repeats`: one point on several windows and channels, and what is fitted to it.
+#[test]
+fn a_profile_repeats_its_points() {
+    let place = Place::with("name = \"r\"\n[channel]\ndoppler_hz = 60.0\n[radio]\nbandwidth_mhz = 1.0\n");
+    let ranges = ["--loss-range", "0.1,0.3", "--noise-range", "0.5,2", "--tokens", "8", "--quiet"];
+    let profile = |out: &str, records: &str, repeats: &[&str]| {
+        let all = [&["profile", "s.toml", "-o", out, "--records", records], &ranges[..], repeats].concat();
+        let done = place.splitwave(&all);
+        (done.code == Some(0)).then(|| csv_rows(&place.path(out).join("records.csv")).1).ok_or(done)
+    };
+    let single = profile("one", "4", &[]).unwrap();
+    let triple = profile("three", "12", &["--repeats", "3"]).unwrap();
+    let point = |row: &Row| ["split", "loss_probability", "noise_std"].map(|column| row[column].clone());
+    for (index, row) in triple.iter().enumerate() {
+        // Point i of the one is point i of the other.
+        assert_eq!(point(row), point(&single[index / 3]));
+        assert_eq!(row["draw"], index.to_string());
+    }
+    let distinct = |column: &str| triple.iter().map(|row| row[column].clone()).collect::<BTreeSet<_>>().len();
+    assert_eq!((distinct("mean_gain"), distinct("loss_probability")), (12, 4));
+    assert!(distinct("window") > 8);
+    // Window and channel are the record's own: those of record 0 don't depend on the repeats.
+    assert_eq!(triple[0], single[0]);
+    let command = std::fs::read_to_string(place.path("three/manifest.json")).unwrap();
+    assert!(command.contains("--records 12 --repeats 3"), "{command}");
+    assert!(!std::fs::read_to_string(place.path("one/manifest.json")).unwrap().contains("repeats"));
+    profile("none", "4", &["--repeats", "0"]).unwrap_err().says(2, &["--repeats: 0 is out of range; allowed: 1 to"]);
+    profile("one", "4", &["--repeats", "2"]).unwrap_err().says(2, &["there is a profile already, and not this one"]);
+
+    let fit = |inputs: &[&str]| {
+        place.splitwave(&[&["fit", "three/records.csv", "-o", "out", "--force"], &SMALL[..], inputs].concat())
+    };
+    fit(&[]).says(0, &["12 rows, 4 points, inputs: split, noise_std, loss_probability"]);
+    let surrogate = opened(&place.path("out/surrogate.safetensors"));
+    let settings = ["reception", "loss_unit", "tx_normalisation", "fading", "prompt_tokens", "rayleigh_scale"];
+    assert_eq!(
+        settings.map(|setting| surrogate.made_with(setting).unwrap_or_default().to_owned()),
+        ["equalised", "token-row", "none", "rayleigh", "8", "0.7071067811865476"]
+    );
+    assert_eq!(surrogate.made_with("model_hash").map(str::len), Some(12));
+}
