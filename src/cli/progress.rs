@@ -125,13 +125,11 @@ impl Display {
 /// How far a run is: simulated time and requests, or the steps that end it.
 fn far(progress: &Progress, assembly: &Assembly) -> String {
     let (network, now) = (&assembly.network, progress.now.as_secs_f64());
-    match network.max_steps {
-        Some(most) => format!("{} of {most} steps, {now:.1} simulated s", progress.steps),
-        None => {
-            let requests = counted(progress.arrived, "request");
-            format!("{now:.1} of {:.1} simulated s, {requests}", network.duration.as_secs_f64())
-        }
+    if let Some(most) = network.max_steps {
+        return format!("{} of {most} steps, {now:.1} simulated s", progress.steps);
     }
+    let requests = counted(progress.arrived, "request");
+    format!("{now:.1} of {:.1} simulated s, {requests}", network.duration.as_secs_f64())
 }
 
 /// How fast a run is: events, or with the model in the loop, where they are few, requests.
