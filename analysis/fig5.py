@@ -7,7 +7,8 @@
 
     RUN … ──> evaluations.csv ──> mean per run and evaluation ──> mean and 95 % interval over runs ──> a panel per case
 
-Runs of one scenario are its seeds. Optimum and random are those of the same starts.
+Runs of one scenario are its seeds; where more than the seed differs, they are lines of their own. Optimum and random are
+those of the same starts. UEs may have learned from different numbers of steps: a point stands at their mean.
 Exit codes: 0 done, 2 the input is wrong.
 """
 
@@ -20,51 +21,57 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from learning_data import (
-    CASE_NAMES,
     add_runs,
     cases,
     cell,
+    common,
     exit_code,
     find_all,
+    grid_of,
     interval,
     labels,
+    last_evaluations,
     learned,
+    letter_of,
     load_evaluations,
     make_parser,
     note_mixed_worlds,
     regret,
     regret_reach,
+    title_of,
     write,
     yardstick,
 )
 from run_report import COLUMN_WIDTH_IN, STYLE, as_text, curve_style, shown
 
 YARDSTICKS = (("optimal", "optimum", "--"), ("random", "random moves", ":"))
+# From so many steps on, the axis counts thousands.
+THOUSANDS = 10_000
 
 
 # ---- Numbers -------------------------------------------------------------------------------------------------------
 
 
 def curves(evaluations):
-    """Mean over runs of each run's mean reward, and half of its 95 % interval, by case, label and env_steps."""
-    key = ["case", "label", "env_steps"]
-    means = learned(evaluations).groupby([*key, "run"], sort=False)["reward"].mean()
-    points = [(*name, *interval(values), len(values)) for name, values in means.groupby(key, sort=False)]
-    return pd.DataFrame(points, columns=[*key, "mean", "reach", "n"]).sort_values(key, kind="stable")
+    """By case, label and round: mean over runs of each run's mean reward, half of its 95 % interval, mean env_steps."""
+    key = ["case", "label", "round"]
+    means = learned(evaluations).groupby([*key, "run"], sort=False)[["reward", "env_steps"]].mean()
+    points = [(*name, rows["env_steps"].mean(), *interval(rows["reward"]), len(rows)) for name, rows in means.groupby(key, sort=False)]
+    return pd.DataFrame(points, columns=[*key, "env_steps", "mean", "reach", "n"]).sort_values(key, kind="stable")
 
 
-def final_table(evaluations, points):
-    """A row per line: the last evaluation beside optimum and random."""
+def final_table(evaluations, notes):
+    """A row per line: each run's last evaluation beside optimum and random."""
+    last = last_evaluations(evaluations, notes)
     rows = [["case", "learner", "runs", "env_steps", "mean reward", "±95 %", "optimum", "random", "regret", "±95 %"]]
     for case, found in cases(evaluations):
         for label in labels(found):
             own = found[found["label"] == label]
             optimum, random = (yardstick(own, policy) for policy in ("optimal", "random"))
-            line = points[(points["case"] == case) & (points["label"] == label)]
-            if not line.empty:
-                last = line.iloc[-1]
-                figures = [last["mean"], last["reach"], optimum, random, regret(last["mean"], optimum, random), regret_reach(last["reach"], optimum, random)]
-                rows.append([case, label, str(last["n"]), f"{last['env_steps']:.0f}", *map(cell, figures)])
+            runs = last[(last["case"] == case) & (last["label"] == label)].groupby("run")[["reward", "env_steps"]].mean()
+            mean, reach = interval(runs["reward"])
+            figures = [mean, reach, optimum, random, regret(mean, optimum, random), regret_reach(reach, optimum, random)]
+            rows.append([letter_of(case), label, str(len(runs)), f"{runs['env_steps'].mean():.0f}", *map(cell, figures)])
     return rows
 
 
@@ -72,26 +79,31 @@ def final_table(evaluations, points):
 
 
 def draw(evaluations, points, notes):
-    panels = [(case, rows) for case, rows in cases(evaluations) if (points["case"] == case).any()]
-    every = labels(evaluations)
-    size = (COLUMN_WIDTH_IN * (1, 1.6, 2.05, 2.6)[len(panels) - 1], 3.0)
-    figure, grid = plt.subplots(1, len(panels), figsize=size, sharex=True, squeeze=False, layout="constrained")
+    panels, every = cases(evaluations), labels(evaluations)
+    rows, columns = grid_of(len(panels))
+    size = (COLUMN_WIDTH_IN * (1, 1.6, 2.05, 2.6)[columns - 1], 3.0 + 2.0 * (rows - 1))
+    # Worlds have their own scales of reward, and their own lengths.
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    unit = 1000 if points["env_steps"].max() >= THOUSANDS else 1
     legend = {}
-    for axes, (case, rows) in zip(grid.flat, panels):
+    for axes, (case, found) in zip(grid.flat, panels):
         for label in every:
             line = points[(points["case"] == case) & (points["label"] == label)]
             if not line.empty:
                 legend[label] = draw_line(axes, line, label, curve_style(every.index(label)))
         for policy, name, dashes in YARDSTICKS:
-            if np.isfinite(level := yardstick(rows, policy)):
+            if np.isfinite(level := common(found, policy)["reward"].mean()):
                 legend[name] = axes.axhline(level, color="black", linestyle=dashes, linewidth=0.9)
-        axes.set_title(CASE_NAMES[case], fontsize=8)
+        axes.set_title(shown(title_of(case)), fontsize=8)
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
-        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value / 1000:g}"))
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value / unit:g}"))
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
     if points["n"].min() < 2:
         notes.append("a learner of a single run has no interval")
-    grid[0, 0].set_ylabel("Mean evaluated episode reward")
-    figure.supxlabel("Environment steps learned (thousands)", fontsize=8)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("Mean evaluated episode reward" if rows == 1 else "Mean episode reward")
+    figure.supxlabel(f"Environment steps learned{' (thousands)' if unit > 1 else ''}", fontsize=8)
     # Learners first, whichever panel they are in.
     names = [name for name in (*every, *(name for _, name, _ in YARDSTICKS)) if name in legend]
     figure.legend([legend[name] for name in names], map(shown, names), title="Bands: 95 % interval over runs", loc="outside upper center", ncols=min(4, len(legend)))
@@ -121,7 +133,7 @@ def fig5(options):
     evaluations = load_evaluations(find_all(options.runs, notes), notes)
     note_mixed_worlds(evaluations, notes)
     points = curves(evaluations)
-    print(as_text(final_table(evaluations, points)), end="\n\n")
+    print(as_text(final_table(evaluations, notes)), end="\n\n")
     with plt.rc_context(STYLE):
         write(draw(evaluations, points, notes), options, notes)
 

@@ -7,7 +7,8 @@
 
     RUN … ──> evaluations.csv ──> last evaluation of each run ──> violins, a table, paired differences
 
-All learners of a case should have played the same episodes; where they did not, a note says so. Two intervals are told,
+Runs of one scenario are its seeds; where more than the seed differs, they have violins of their own. All learners of a
+case should have played the same episodes; where they did not, a note says so. Two intervals are told,
 since there are two things that chance decides: over runs (other seeds, the same episodes), and over episodes (other
 starts, the same learners).
 Exit codes: 0 done, 2 the input is wrong.
@@ -22,21 +23,24 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from learning_data import (
-    CASE_NAMES,
     START,
     add_runs,
     by_pair,
     cases,
     cell,
+    common,
     exit_code,
     find_all,
+    grid_of,
     interval,
     labels,
     last_evaluations,
+    letter_of,
     load_evaluations,
     make_parser,
     note_mixed_starts,
     note_mixed_worlds,
+    title_of,
     write,
 )
 from run_data import InputError
@@ -44,6 +48,8 @@ from run_report import COLUMN_WIDTH_IN, CURVE_COLOURS, STYLE, as_text, shown
 
 YARDSTICKS = (("optimal", "optimum"), ("random", "random moves"))
 GREY = "#777777"
+MAX_NAME = 28
+INCHES_PER_LETTER = 0.045  # of a name at 45°, in height
 
 
 # ---- Numbers -------------------------------------------------------------------------------------------------------
@@ -56,7 +62,7 @@ def samples(evaluations, notes):
     for case, rows in cases(evaluations):
         mine = last[last["case"] == case]
         named = {label: mine[mine["label"] == label] for label in labels(mine)}
-        named |= {name: rows[rows["policy"] == policy] for policy, name in YARDSTICKS if name not in named}
+        named |= {name: common(rows, policy) for policy, name in YARDSTICKS if name not in named}
         named = {name: episodes for name, episodes in named.items() if not episodes.empty}
         if not mine.empty:
             found.append((case, named))
@@ -88,7 +94,7 @@ def table_of(case, named, reference, same_starts):
             among_episodes = paired_by_episode(episodes, base)[1] if same_starts else math.nan
             means = [rows_of.groupby(START)["reward"].mean().mean() for rows_of in (episodes, base)]
             difference = [cell(means[0] - means[1], signed=True), cell(among_runs), cell(among_episodes)]
-        rows.append([case, name, str(runs) if learner else "", str(count), cell(mean), cell(over_runs), cell(over_episodes), *difference])
+        rows.append([letter_of(case), name, str(runs) if learner else "", str(count), cell(mean), cell(over_runs), cell(over_episodes), *difference])
     return rows
 
 
@@ -97,15 +103,24 @@ def table_of(case, named, reference, same_starts):
 
 def draw(found):
     every = list(dict.fromkeys(name for _, named in found for name in named if name not in dict(YARDSTICKS).values()))
-    width = max(COLUMN_WIDTH_IN, sum(0.5 + 0.5 * len(named) for _, named in found))
-    figure, grid = plt.subplots(1, len(found), figsize=(width, 3.0), sharey=True, squeeze=False, layout="constrained")
-    for axes, (case, named) in zip(grid.flat, found):
+    names = [[shown(name, MAX_NAME).replace(", ", ",\n") for name in named] for _, named in found]
+    rows, columns = grid_of(len(found))
+    widths = [max(0.8 + 0.5 * len(named) for named in names[column::columns]) for column in range(columns)]
+    height = 2.2 + INCHES_PER_LETTER * max(len(line) for named in names for name in named for line in name.split("\n"))
+    # Worlds have their own scales of reward.
+    size = (max(COLUMN_WIDTH_IN, sum(widths)), rows * height + 0.2)
+    figure, grid = plt.subplots(rows, columns, figsize=size, width_ratios=widths, squeeze=False, layout="constrained")
+    for axes, (case, named), ticks in zip(grid.flat, found, names):
         for at, (name, episodes) in enumerate(named.items()):
             draw_violin(axes, at, episodes["reward"].to_numpy(), CURVE_COLOURS[every.index(name) % len(CURVE_COLOURS)] if name in every else GREY)
-        axes.set_xticks(range(len(named)), [shown(name).replace(", ", ",\n") for name in named], rotation=45)
-        axes.set_title(CASE_NAMES[case], fontsize=8)
+        axes.set_xticks(range(len(named)), ticks, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_title(shown(title_of(case), 12 * len(named)), fontsize=8)
         axes.grid(axis="x", visible=False)
-    grid[0, 0].set_ylabel("Episode reward; bar: mean, box: quartiles")
+    for axes in grid.flat[len(found) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("Episode reward")
+    figure.suptitle("Bar: mean, box: quartiles", fontsize=7)
     return figure
 
 
@@ -129,11 +144,14 @@ def parse_arguments(arguments):
 
 
 def reference_of(named, asked):
-    if asked is None:
-        return "PPO" if "PPO" in named else next(iter(named))
-    if asked not in named:
-        raise InputError(f"--reference: there is no '{asked}'", f"there are: {', '.join(named)}")
-    return asked
+    """What was asked for, where it is there; else PPO, or the first."""
+    return next((name for name in (asked, "PPO") if name in named), next(iter(named)))
+
+
+def check_reference(found, asked):
+    names = list(dict.fromkeys(name for _, named in found for name in named))
+    if asked is not None and asked not in names:
+        raise InputError(f"--reference: there is no '{asked}'", f"there are: {', '.join(names)}")
 
 
 def fig6(options):
@@ -142,6 +160,7 @@ def fig6(options):
     note_mixed_worlds(evaluations, notes)
     same_starts = note_mixed_starts(evaluations, notes)
     found = samples(evaluations, notes)
+    check_reference(found, options.reference)
     for case, named in found:
         print(as_text(table_of(case, named, reference_of(named, options.reference), same_starts)), end="\n\n")
     print("±: half of the 95 % interval by Student's t, over runs and over episodes; differences are paired.", end="\n\n")

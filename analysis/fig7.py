@@ -21,7 +21,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from learning_data import PAIR, add_runs, case_and_label, exit_code, find_all, interval, last_evaluations, load_evaluations, make_parser, write
+from learning_data import PAIR, add_runs, case_and_label, exit_code, find_all, interval, last_evaluations, load_evaluations, make_parser, refuse_mixed_settings, write
 from run_data import InputError
 from run_report import COLUMN_WIDTH_IN, CURVE_COLOURS, MARKERS, STYLE, as_text, positive, shown
 
@@ -144,6 +144,7 @@ def fig7(options):
     scenarios = list(dict.fromkeys(last["scenario"]))
     if len(scenarios) > 1:
         raise InputError(f"runs of {len(scenarios)} scenarios: {', '.join(scenarios)}", "name the runs of one scenario")
+    refuse_mixed_settings(last)
     label = case_and_label(scenarios[0])[1]
     runs = sorted(last["run"].unique(), key=lambda run: tuple(last.loc[last["run"] == run, ["seed", "replication"]].iloc[0]))
     named = [(f"{label}{run_name(last, run)}", *episodes_of(last, run, "learned", options.episodes)) for run in runs]
@@ -152,9 +153,9 @@ def fig7(options):
     for name, x, _ in [*named, *known]:
         if len(x) < 3 or np.ptp(x) == 0:
             raise InputError(f"{name}: {len(x)} episodes, loss probability {'constant' if len(x) else 'not given'}", "evaluate at least 3 episodes with a loss probability drawn from a range")
-    short = [name for name, x, _ in named if len(x) < options.episodes]
+    short = [(name, len(x)) for name, x, _ in named if len(x) < options.episodes]
     if short:
-        notes.append(f"{short[0]} has only {len(named[0][1])} episodes, not {options.episodes}")
+        notes.append(f"{short[0][0]} has only {short[0][1]} episodes, not {options.episodes}")
     if not known:
         notes.append("no run holds the optimum's episodes: it is not shown")
     print(as_text(table_of([*named, *known])), end="\n\n")

@@ -4,10 +4,12 @@
                                  └─> last_evaluations, yardsticks, interval, regret
 
 A scenario called case_LETTER_ALGORITHM… (case_a_ppo_surrogate) tells its case (A) and its label (PPO, surrogate); one of
-another name has no case and is its own label. Nothing here draws but the saving of pictures.
+another name is its own label, and its case are the names of all such scenarios with the same yardsticks: those of one
+world. Runs of one label differ in nothing but their seed. Nothing here draws but the saving of pictures.
 """
 
 import argparse
+import json
 import math
 import re
 import sys
@@ -18,16 +20,22 @@ from run_data import InputError, find_runs, read_columns
 from run_report import picture_formats, positive, save
 from study_report import t_975
 
-NUMBERS = ["env_steps", "ue_id", "episode", "loss_probability", "first_split", "last_split", "reward"]
+NUMBERS = ["env_steps", "ue_id", "episode", "loss_probability", "first_split", "last_split", "reward", "round"]
 WORDS = ["policy"]
 
 CASES = {"l": "L", "h": "H", "a": "A"}
-CASE_NAMES = {"L": "Case L: loss 0–0.1", "H": "Case H: loss 0.1–0.3", "A": "Case A: loss 0–0.3", "": ""}
+CASE_NAMES = {"L": "Case L: loss 0–0.1", "H": "Case H: loss 0.1–0.3", "A": "Case A: loss 0–0.3"}
 ALGORITHMS = {"ppo": "PPO", "a2c": "A2C", "dqn": "DQN"}
 # The order of lines and violins; what is not named comes behind, in order of appearance.
 LABEL_ORDER = ("PPO", "PPO, surrogate", "A2C", "DQN", "untrained", "random")
 START = ["ue_id", "episode"]
 PAIR = ["seed", "replication"]
+
+# Settings in which runs of one learner may differ: its seed, and what is written where.
+NO_SETTINGS = ("name", "seed", "replications", "output", "controller.policy_out")
+# What fits into a label: so many settings, values of so many letters.
+MAX_TOLD = 2
+MAX_VALUE = 24
 
 
 # ---- Runs ----------------------------------------------------------------------------------------------------------
@@ -56,15 +64,15 @@ def find_all(paths, notes):
 
 
 def load_evaluations(runs, notes):
-    """One row per evaluated episode of all runs with a learner; `run` counts runs, `env_steps` is NaN for yardsticks."""
+    """One row per evaluated episode of all runs with a learner; `run` counts runs, `round` is NaN for yardsticks."""
     frames, without, unlearned = [], [], []
     for number, run in enumerate(runs):
         path = run.folder / "evaluations.csv"
         if not path.exists():
             without.append(f"{run.scenario}/{run.folder.name}")
             continue
-        rows = read_columns(path, NUMBERS, WORDS).astype({"policy": str})
-        if not ((rows["policy"] == "learned") & rows["env_steps"].notna()).any():
+        rows = read_rows(path)
+        if not (rows["policy"] == "learned").any():
             # Its yardsticks may have played other episodes than those of the learners.
             unlearned.append(f"{run.scenario}/{run.folder.name}")
             continue
@@ -78,27 +86,107 @@ def load_evaluations(runs, notes):
     for names, what in ((without, "hold no evaluations.csv"), (unlearned, "evaluate no learner")):
         if names:
             notes.append(f"{len(names)} of {len(runs)} runs {what} and are left out: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}")
-    return pd.concat(frames, ignore_index=True)
+    evaluations = pd.concat(frames, ignore_index=True)
+    evaluations["label"] += evaluations["run"].map(settings_told(runs, evaluations))
+    evaluations["case"] = evaluations["case"].where(evaluations["case"] != "", evaluations["scenario"].map(worlds(evaluations)))
+    return evaluations
 
 
-def learned(evaluations):
-    return evaluations[(evaluations["policy"] == "learned") & evaluations["env_steps"].notna()]
+def read_rows(path):
+    """The rows of one evaluations.csv."""
+    again = "run it again with this version: splitwave run SCENARIO.toml --force"
+    try:
+        rows = read_columns(path, NUMBERS, WORDS).astype({"policy": str})
+    except InputError as error:
+        raise InputError(str(error), again) from None
+    if rows.loc[rows["policy"] == "learned", ["round", "env_steps"]].isna().any(axis=None):
+        raise InputError(f"{path}: a learner's row without round or env_steps", again)
+    return rows
 
 
-def last_evaluations(evaluations, notes):
-    """The learners' episodes at each run's last evaluation."""
-    found = learned(evaluations)
-    last = found.groupby("run")["env_steps"].transform("max")
-    found = found[found["env_steps"] == last]
-    for (case, label), rows in found.groupby(["case", "label"], sort=False):
-        if rows["env_steps"].nunique() > 1:
-            low, high = rows["env_steps"].min(), rows["env_steps"].max()
-            notes.append(f"{name_of(case, label)}: runs end at different steps, {low:.0f} to {high:.0f}")
+def settings(table, path=""):
+    """{dotted key: value as text} of a scenario, without what is no setting."""
+    found = {}
+    for key, value in table.items():
+        if f"{path}{key}" in NO_SETTINGS:
+            continue
+        if isinstance(value, dict):
+            found |= settings(value, f"{path}{key}.")
+        else:
+            found[f"{path}{key}"] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return found
 
 
-def name_of(case, label):
-    return f"case {case}, {label}" if case else label
+def settings_told(runs, evaluations):
+    """{run: ", key=value …"} of the settings in which runs of one label differ; an error where they don't fit into one."""
+    told = {}
+    for _, numbers in evaluations.groupby(["case", "label"], sort=False)["run"].unique().items():
+        tables = {number: settings(runs[number].scenario_table()) for number in numbers}
+        keys = sorted({key for table in tables.values() for key in table})
+        differing = [key for key in keys if len({table.get(key) for table in tables.values()}) > 1]
+        longest = max((len(table.get(key, "")) for table in tables.values() for key in differing), default=0)
+        if len(differing) > MAX_TOLD or longest > MAX_VALUE:
+            more = " …" if len(differing) > 3 else ""
+            hint = "name each way of learning: splitwave run … --set name=NAME; runs of one name may differ in their seed alone"
+            raise InputError(f"runs called {runs[numbers[0]].scenario} differ in {', '.join(differing[:3])}{more}", hint)
+        names = [key.rpartition(".")[2] for key in differing]
+        names = names if len(set(names)) == len(names) else differing
+        for number, table in tables.items():
+            told[number] = "".join(f", {name}={table.get(key, 'unset')}" for name, key in zip(names, differing))
+    return told
+
+
+def refuse_mixed_settings(evaluations):
+    """An error where runs of one scenario differ in more than the seed."""
+    for scenario, rows in evaluations.groupby("scenario", sort=False):
+        labels = list(dict.fromkeys(rows["label"]))
+        if len(labels) > 1:
+            hint = "name runs of one way of learning, or give each its own name: splitwave run … --set name=NAME"
+            raise InputError(f"runs called {scenario} differ in their settings: {labels[0]}; {labels[1]}", hint)
+
+
+def worlds(evaluations):
+    """{scenario: the names of all scenarios without a case whose yardsticks are the same}."""
+    found = {}
+    for scenario, rows in evaluations[evaluations["case"] == ""].groupby("scenario", sort=False):
+        found.setdefault(tuple(f"{yardstick(rows, policy):.6f}" for policy in ("optimal", "random")), []).append(scenario)
+    # A scenario may be called A.
+    return {scenario: ", ".join(f"'{name}'" if name in CASE_NAMES else name for name in names) for names in found.values() for scenario in names}
+
+
+def learned(evaluations):
+    return evaluations[evaluations["policy"] == "learned"]
+
+
+def last_evaluations(evaluations, notes):
+    """The learners' episodes at each run's last evaluation: all UEs of its last round, whatever each has learned from."""
+    found = learned(evaluations)
+    found = found[found["round"] == found.groupby("run")["round"].transform("max")]
+    for (case, label), rows in found.groupby(["case", "label"], sort=False):
+        steps = rows.groupby("run")["env_steps"].mean()
+        low, high = f"{steps.min():.0f}", f"{steps.max():.0f}"
+        if low != high:
+            notes.append(f"{f'{case_words(case)}, {label}' if case in CASE_NAMES else label}: runs end at different steps, {low} to {high}")
+    return found
+
+
+def case_words(case):
+    """A case in a sentence: one without a letter is called by its scenarios."""
+    return f"case {case}" if case in CASE_NAMES else case
+
+
+def title_of(case):
+    return CASE_NAMES.get(case, case)
+
+
+def letter_of(case):
+    return case if case in CASE_NAMES else ""
+
+
+def grid_of(panels):
+    """(rows, columns) of a picture with so many panels."""
+    columns = panels if panels <= 4 else 3
+    return math.ceil(panels / columns), columns
 
 
 def yardstick(evaluations, policy):
@@ -106,10 +194,17 @@ def yardstick(evaluations, policy):
     return evaluations.loc[evaluations["policy"] == policy, "reward"].mean()
 
 
+def common(evaluations, policy):
+    """The episodes of a policy that does not learn; none where learners have it in different worlds, or on different starts."""
+    rows = evaluations[evaluations["policy"] == policy]
+    means = rows.groupby("label")["reward"].mean()
+    return rows if len(means) and means.max() - means.min() <= 1e-6 else rows.iloc[:0]
+
+
 def cases(evaluations):
-    """(case, its rows): L, H, A, and those without."""
-    order = ["L", "H", "A", ""]
-    return sorted(evaluations.groupby("case", sort=False), key=lambda item: order.index(item[0]))
+    """(case, its rows): L, H, A, and the others in order of appearance."""
+    order = list(CASE_NAMES)
+    return sorted(evaluations.groupby("case", sort=False), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
 
 
 def labels(evaluations):
@@ -126,16 +221,17 @@ def note_mixed_starts(evaluations, notes):
         counts = starts.groupby("run").size()
         if different or counts.nunique() > 1:
             same = False
-            notes.append(f"{f'case {case}: the' if case else 'the'} runs were not evaluated on the same starts: differences are not paired by episode")
+            notes.append(f"{case_words(case)}: the runs were not evaluated on the same starts: differences are not paired by episode")
     return same
 
 
 def note_mixed_worlds(evaluations, notes):
-    """A note for each case whose scenarios have different optima: their rewards are not of one kind."""
+    """A note for each case whose learners have different yardsticks: their rewards are not of one kind."""
     for case, rows in cases(evaluations):
-        means = rows[rows["policy"] == "optimal"].groupby("label")["reward"].mean()
-        if len(means) > 1 and means.max() - means.min() > 1e-6:
-            notes.append(f"{f'case {case}: the' if case else 'the'} optimum differs between scenarios, {means.min():.4f} to {means.max():.4f}: name runs of one world")
+        for policy, name in (("optimal", "the optimum"), ("random", "the reward of random moves")):
+            means = rows[rows["policy"] == policy].groupby("label")["reward"].mean()
+            if len(means) and common(rows, policy).empty:
+                notes.append(f"{case_words(case)}: {name} differs between learners, {means.min():.4f} to {means.max():.4f}, and is not drawn: name runs of one world")
 
 
 # ---- Numbers -------------------------------------------------------------------------------------------------------

@@ -88,7 +88,6 @@ def find_runs(root, notes):
             runs.append(run)
     if not runs:
         raise InputError(f"{root}: no finished run (no manifest.json)", "finish a run first: splitwave run SCENARIO.toml")
-    note_mixed_settings(runs, notes)
     return runs
 
 

@@ -379,6 +379,7 @@ def picture_formats(text):
 def run_report(options):
     report = Report()
     runs = run_data.find_runs(options.results, report.notes)
+    run_data.note_mixed_settings(runs, report.notes)
     several = len({run.scenario for run in runs}) > 1
     by_group = options.group_by == "group" or (options.group_by is None and not several)
     requests = run_data.load_requests(runs, by_group, options.warmup_s)

@@ -371,10 +371,22 @@ def finish_axes(axes, xs, title, options):
 
 
 def plain_ticks(axis):
-    """1, 2, 5, 10 … on a logarithmic axis: figures of a study seldom span decades."""
-    axis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    """Numbers as they are on a logarithmic axis."""
+    axis.set_major_locator(PlainLogLocator())
     axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+
+
+class PlainLogLocator(matplotlib.ticker.LogLocator):
+    """1, 2, 5, 10 … over less than three decades, else as many powers of ten as fit; even steps where there are none of these."""
+
+    def tick_values(self, vmin, vmax):
+        for subs in ((1,),) if vmax >= 1000 * vmin else ((1, 2, 5), (1,)):
+            self.set_params(subs=subs)
+            ticks = super().tick_values(vmin, vmax)
+            if sum(vmin <= tick <= vmax for tick in ticks) > 1:
+                return ticks
+        return matplotlib.ticker.MaxNLocator(4).tick_values(vmin, vmax)
 
 
 def label_rows(grid, study, options):

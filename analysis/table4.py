@@ -31,6 +31,7 @@ from learning_data import (
     last_evaluations,
     load_evaluations,
     note_mixed_starts,
+    refuse_mixed_settings,
     regret,
     regret_reach,
     tell,
@@ -81,7 +82,7 @@ def rows_of(last, evaluations, walls):
         optimum, random = (yardstick(every, policy) for policy in ("optimal", "random"))
         wall = seconds_name(pd.Series([walls[run] for run in mine["run"].unique()], dtype="float64").mean())
         figures = [cell(value) for value in (mean, reach, optimum, regret(mean, optimum, random), regret_reach(reach, optimum, random))]
-        rows.append([scenario, str(mine["run"].nunique()), f"{mine['env_steps'].max():.0f}", *figures, wall, *paper_of(scenario)])
+        rows.append([scenario, str(mine["run"].nunique()), f"{mine.groupby('run')['env_steps'].mean().mean():.0f}", *figures, wall, *paper_of(scenario)])
     return rows
 
 
@@ -117,12 +118,13 @@ def table4(options):
     notes = []
     runs = find_all(options.runs, notes)
     evaluations = load_evaluations(runs, notes)
+    refuse_mixed_settings(evaluations)
     note_mixed_starts(evaluations, notes)
     last = last_evaluations(evaluations, notes)
     doubled = last.groupby(["scenario", *PAIR])["run"].nunique()
     if (doubled > 1).any():
         scenario, seed, replication = doubled.idxmax()
-        notes.append(f"{scenario}: {doubled.max()} runs share seed {seed}, replication {replication}: their settings differ, and their mean is paired")
+        notes.append(f"{scenario}: {doubled.max()} runs share seed {seed}, replication {replication}: their version or files differ, and their mean is paired")
     walls = [run.manifest.get("wall_s", math.nan) for run in runs]
     tables = [rows_of(last, evaluations, walls), differences(last, notes)]
     if len(tables[1]) == 1:

@@ -47,6 +47,29 @@ def test_cases_are_panels_and_learners_lines(tmp_path):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["PPO", "A2C", "optimum", "random moves"]
 
 
+def test_points_of_several_ues_stand_at_their_mean(tmp_path, capsys):
+    """Two UEs; in the last round one has learned from 162 steps, the other from 205."""
+    rows = [*episodes("learned", [0.0, 2.0], 0, ue=0, number=0), *episodes("learned", [1.0, 1.0], 0, ue=1, number=0)]
+    rows += [*episodes("learned", [2.0, 4.0], 162, ue=0, number=1), *episodes("learned", [6.0, 8.0], 205, ue=1, number=1)]
+    write_run(tmp_path / "runs", "office", 1, rows)
+    points = fig5.curves(learning_data.load_evaluations(learning_data.find_all([tmp_path / "runs"], []), []))
+    assert points[["round", "env_steps", "mean", "n"]].values.tolist() == [[0, 0, 1, 1], [1, 183.5, 5, 1]]
+    assert fig5.main([str(tmp_path / "runs"), "-o", str(tmp_path), "--format", "svg"]) == 0
+    assert rows_of(capsys.readouterr().out)[1] == ["office", "1", "184", "5.0000"]
+
+
+def test_other_settings_are_other_lines_and_other_worlds_other_panels(tmp_path):
+    for scenario, seed, rate, optimum in (("office", 1, 0.1, 3.0), ("office", 2, 0.2, 3.0), *((f"w{n}", 1, 0.1, n) for n in range(4))):
+        rows = [*episodes("learned", [0.0], 0), *episodes("learned", [seed], 20), *yardsticks([optimum], [-1.0])]
+        write_run(tmp_path, scenario, seed, rows, {"rate": rate})
+    evaluations = learning_data.load_evaluations(learning_data.find_all([tmp_path], []), [])
+    figure = fig5.draw(evaluations, fig5.curves(evaluations), [])
+    # The office is the world of w3.
+    assert [axes.get_title() for axes in figure.axes] == ["office, w3", "w0", "w1", "w2"]
+    assert [(line.get_label(), list(line.get_ydata())) for line in figure.axes[0].lines[:2]] == [("office, rate=0.1", [0, 1]), ("office, rate=0.2", [0, 2])]
+    assert figure.get_supxlabel() == "Environment steps learned"
+
+
 def test_one_evaluation_is_a_line_across(tmp_path):
     write_run(tmp_path, "case_a_untrained", 1, episodes("learned", [1.0, 2.0], 0))
     evaluations = learning_data.load_evaluations(learning_data.find_all([tmp_path], []), [])

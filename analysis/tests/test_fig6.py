@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from learning_runs import episodes, rows_of, same_files, write_run, yardsticks
 
@@ -72,6 +73,34 @@ def test_a_violin_per_policy(tmp_path):
     assert [label.get_text() for label in axes.get_xticklabels()] == ["PPO", "A2C", "optimum", "random moves"]
     # Quartiles and mean of PPO's six episodes 0, 1, 10, 11, 20, 21.
     assert list(axes.lines[0].get_ydata()) == [3.25, 17.75] and list(axes.lines[1].get_ydata()) == [10.5, 10.5]
+
+
+def test_panels_have_their_own_scale_and_title(tmp_path):
+    for scenario, level in (("office", 0.0), ("factory", -1e6)):
+        write_run(tmp_path, scenario, 1, [*episodes("learned", [level, level + 1], 100), *yardsticks([level + 2, level + 3], [level, level])])
+    factory, office = fig6.draw(list(load(tmp_path).items())).axes
+    assert (factory.get_title(), office.get_title()) == ("factory", "office")
+    assert np.ptp(office.get_ylim()) < 10 and np.ptp(factory.get_ylim()) < 10
+
+
+def test_names_stay_in_the_picture(tmp_path):
+    write_run(tmp_path, "a_scenario_of_a_long_name", 1, [*episodes("learned", [0.0, 1.0], 100), *yardsticks([2.0, 3.0], [0.0, 0.0])])
+    with fig6.plt.rc_context(fig6.STYLE):
+        figure = fig6.draw(list(load(tmp_path).items()))
+        figure.canvas.draw()
+    whole = figure.bbox
+    [axes] = figure.axes
+    for text in (axes.yaxis.label, axes.title, figure._suptitle, *axes.get_xticklabels()):
+        box = text.get_window_extent()
+        assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1, text
+
+
+def test_a_panel_without_the_reference_takes_its_own(tmp_path, capsys):
+    for scenario, level in (("office", 0.0), ("factory", 5.0)):
+        write_run(tmp_path / "runs", scenario, 1, [*episodes("learned", [level, level], 100), *yardsticks([level + 2, level + 2], [level, level])])
+    assert fig6.main([str(tmp_path / "runs"), "--reference", "office", "-o", str(tmp_path), "--format", "svg"]) == 0
+    text = capsys.readouterr().out
+    assert "minus factory" in text and "minus office" in text
 
 
 def test_equal_rewards_have_no_density(tmp_path):

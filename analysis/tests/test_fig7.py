@@ -69,6 +69,22 @@ def test_runs_have_a_row_each_and_the_first_is_drawn(tmp_path, capsys):
     assert "note: the picture shows PPO, seed 1, the first of 2 runs" in text and "the optimum's episodes: it is not shown" in text
 
 
+def test_every_ue_is_in_the_last_evaluation(tmp_path, capsys):
+    rows = episodes("learned", [0.0] * 2, 162, [0.0, 0.1], [1, 3], ue=0, number=1) + episodes("learned", [0.0] * 2, 205, [0.2, 0.3], [2, 5], ue=1, number=1)
+    write_run(tmp_path / "runs", "x", 1, [*episodes("learned", [0.0], 100, [0.9], [9], number=0), *rows])
+    assert fig7.main([str(tmp_path / "runs"), "-o", str(tmp_path), "--format", "svg"]) == 0
+    text = capsys.readouterr().out
+    # x̄ = 1.5 and ȳ = 2.75 in tenths, Sxx = 5, Sxy = 5.5.
+    assert rows_of(text)[1][:3] == ["x", "4", "11"] and "note: x has only 4 episodes, not 500" in text
+
+
+def test_runs_of_other_settings_are_refused(tmp_path, capsys):
+    for seed in (1, 2):
+        write_run(tmp_path, "case_a_ppo", seed, episodes("learned", [0.0] * 3, 100), {"rate": seed})
+    assert fig7.main([str(tmp_path), "-o", str(tmp_path / "out")]) == 2
+    assert "runs called case_a_ppo differ in their settings: PPO, rate=1; PPO, rate=2" in capsys.readouterr().err
+
+
 def test_bad_input_is_named(tmp_path, capsys):
     write_run(tmp_path, "case_a_ppo", 1, episodes("learned", [0.0] * 3, 100, [0.1] * 3, [1, 2, 3]))
     assert fig7.main([str(tmp_path), "-o", str(tmp_path / "out")]) == 2

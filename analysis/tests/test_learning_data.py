@@ -7,6 +7,10 @@ import learning_data
 from run_data import InputError
 
 
+def load(root):
+    return learning_data.load_evaluations(learning_data.find_all([root], []), [])
+
+
 @pytest.mark.parametrize(
     "scenario, case, label",
     [
@@ -41,6 +45,71 @@ def test_the_last_evaluation_is_each_runs_own(tmp_path):
     notes = []
     last = learning_data.last_evaluations(learning_data.load_evaluations(learning_data.find_all([tmp_path], []), []), notes)
     assert list(last["reward"]) == [1.0, 2.0] and notes == ["case A, PPO: runs end at different steps, 100 to 104"]
+
+
+def several_ues():
+    """Round 1 of three UEs, two episodes each: one learned no more since round 0, the others end at 162 and 205."""
+    rows = []
+    for ue, steps, final in ((0, 100, [1.0, 2.0]), (1, 162, [4.0, 5.0]), (2, 205, [7.0, 11.0])):
+        rows += episodes("learned", [0.0, 0.0], 100, ue=ue, number=0) + episodes("learned", final, steps, ue=ue, number=1)
+    return rows
+
+
+def test_the_last_evaluation_is_of_all_ues(tmp_path):
+    write_run(tmp_path, "case_a_ppo", 1, several_ues())
+    last = learning_data.last_evaluations(load(tmp_path), [])
+    assert sorted(last["ue_id"]) == [0, 0, 1, 1, 2, 2] and set(last["round"]) == {1}
+    assert last["reward"].mean() == 5.0 and last["env_steps"].mean() == pytest.approx(467 / 3)
+
+
+def test_files_without_rounds_are_an_error(tmp_path):
+    folder = write_run(tmp_path, "case_a_ppo", 1, episodes("learned", [1.0], 10))
+    older = (folder / "evaluations.csv").read_text().replace(",round", ",turn")
+    (folder / "evaluations.csv").write_text(older)
+    with pytest.raises(InputError, match="missing column 'round'") as caught:
+        load(tmp_path)
+    assert caught.value.hint == "run it again with this version: splitwave run SCENARIO.toml --force"
+    (folder / "evaluations.csv").write_text(older.replace(",turn", ",round").replace("5,0\n", "5,\n"))
+    with pytest.raises(InputError, match="a learner's row without round or env_steps"):
+        load(tmp_path)
+
+
+def test_runs_that_differ_in_more_than_the_seed_have_their_own_labels(tmp_path):
+    ppo = lambda rate, **more: {"controller": {"policy_out": f"{rate}.json", "ppo": {"learning_rate": rate}, **more}}
+    for seed, rate in ((1, 0.001), (2, 0.001), (3, 3e-4)):
+        write_run(tmp_path, "case_a_ppo", seed, episodes("learned", [float(seed)], 10), ppo(rate))
+    evaluations = load(tmp_path)
+    assert list(evaluations["label"]) == ["PPO, learning_rate=0.001"] * 2 + ["PPO, learning_rate=0.0003"]
+    with pytest.raises(InputError, match="runs called case_a_ppo differ in their settings: PPO, learning_rate=0.001; PPO, learning_rate=0.0003"):
+        learning_data.refuse_mixed_settings(evaluations)
+    write_run(tmp_path, "case_a_ppo", 4, episodes("learned", [1.0], 10), ppo(3e-4, kind="dqn", scope="shared"))
+    with pytest.raises(InputError, match="runs called case_a_ppo differ in controller.kind, controller.ppo.learning_rate, controller.scope") as caught:
+        load(tmp_path)
+    assert "--set name=NAME" in caught.value.hint
+
+
+def test_settings_of_one_name_are_told_with_their_path(tmp_path):
+    for seed, (ppo, a2c) in enumerate(((1, 2), (1, 3), (2, 3))):
+        write_run(tmp_path, "x", seed, episodes("learned", [1.0], 10), {"ppo": {"n_steps": ppo}, "a2c": {"n_steps": a2c}})
+    assert list(load(tmp_path)["label"]) == ["x, a2c.n_steps=2, ppo.n_steps=1", "x, a2c.n_steps=3, ppo.n_steps=1", "x, a2c.n_steps=3, ppo.n_steps=2"]
+
+
+def test_evaluations_on_other_starts_are_other_settings(tmp_path):
+    for seed in (1, 2):
+        write_run(tmp_path, "x", seed, episodes("learned", [1.0], 10), {"evaluation": {"seed": seed}})
+    assert list(load(tmp_path)["label"]) == ["x, seed=1", "x, seed=2"]
+
+
+def test_scenarios_without_a_case_share_a_panel_where_they_share_a_world(tmp_path):
+    for scenario, optimum in (("office-ppo", 3.0), ("office-dqn", 3.0), ("factory", -9.0), ("case_a_ppo", 3.0), ("A", 1.0)):
+        write_run(tmp_path, scenario, 1, [*episodes("learned", [1.0], 10), *yardsticks([optimum], [-10.0])])
+    evaluations = load(tmp_path)
+    assert [case for case, _ in learning_data.cases(evaluations)] == ["A", "'A'", "factory", "office-dqn, office-ppo"]
+    assert learning_data.title_of("A") == "Case A: loss 0–0.3" and learning_data.title_of("factory") == "factory"
+
+
+def test_panels_wrap():
+    assert [learning_data.grid_of(n) for n in (1, 4, 5, 7)] == [(1, 1), (1, 4), (2, 3), (3, 3)]
 
 
 def test_runs_without_evaluations_are_said(tmp_path):
@@ -99,4 +168,6 @@ def test_worlds_with_other_optima_are_noticed(tmp_path):
     assert notes == []
     write_run(tmp_path, "case_a_ppo_builtin", 1, [*episodes("learned", [1.0], 10), *episodes("optimal", [-9.0])])
     learning_data.note_mixed_worlds(learning_data.load_evaluations(learning_data.find_all([tmp_path], []), []), notes)
-    assert notes == ["case A: the optimum differs between scenarios, -9.0000 to 3.0000: name runs of one world"]
+    assert notes == ["case A: the optimum differs between learners, -9.0000 to 3.0000, and is not drawn: name runs of one world"]
+    case_a = learning_data.cases(learning_data.load_evaluations(learning_data.find_all([tmp_path], []), []))[1][1]
+    assert learning_data.common(case_a, "optimal").empty

@@ -217,7 +217,7 @@ def test_pooling_different_settings_is_said(tmp_path):
     for name, seed, rate in (("r1", 1, 0.1), ("r2", 2, 0.1), ("r3", 3, 0.9)):
         write_run(tmp_path / "a" / name, manifest={"scenario": {"name": "a", "seed": seed, "rate": rate}})
     notes = []
-    run_data.find_runs(tmp_path, notes)
+    run_data.note_mixed_settings(run_data.find_runs(tmp_path, notes), notes)
     assert notes == ["scenario a pools runs of 2 different settings, not only replications"]
 
 

@@ -163,6 +163,21 @@ def test_nothing_is_averaged_over_an_axis(tmp_path):
     assert len(held.runs) == len(study.runs) / 2
 
 
+# Powers of ten as many as fit; 1, 2, 5 over less than three decades; even steps within one.
+@pytest.mark.parametrize(
+    "xs, some",
+    [([1e-5, 1e-2, 1e10], ["1e-05", "0.01", "1e+10"]), ([1e-4, 1.0, 100.0], ["0.01", "1"]), ([1.0, 8.0, 64.0], ["2", "5", "10", "50"]), ([3.1, 4.0, 4.7], ["3.2", "4", "4.6"])],
+)
+def test_a_logarithmic_axis_has_labels(tmp_path, xs, some):
+    figure, _ = draw(load(tmp_path, grid(a=xs))[0], "--log-x")
+    figure.canvas.draw()
+    [axes] = visible(figure)
+    low, high = axes.get_xlim()
+    ticks = axes.xaxis.get_major_ticks()
+    labels = [tick.label1.get_text() for tick in ticks if low <= tick.get_loc() <= high]
+    assert set(some) <= set(labels) and 2 <= len(labels) <= 10
+
+
 def test_lines_are_where_the_means_are(tmp_path):
     study, _ = load(tmp_path, grid(a=[1, 2, 4], b=["x", "y"]))
     figure, _ = draw(study)

@@ -41,6 +41,16 @@ def test_ours_stands_beside_the_papers(tmp_path, capsys):
     assert "| case_a_ppo | 3 | 24000 | 2.8000 |" in (tmp_path / "out/table4.md").read_text()
 
 
+def test_steps_are_the_mean_over_ues_and_settings_are_not_mixed(tmp_path, capsys):
+    rows = [*episodes("learned", [1.0], 162, ue=0, number=1), *episodes("learned", [2.0], 206, ue=1, number=1)]
+    write_run(tmp_path / "runs", "x", 1, [*episodes("learned", [9.0], 300, number=0), *rows], {"rate": 1})
+    assert table4.main([str(tmp_path / "runs"), "-o", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["x", "1", "184", "1.5000"]
+    write_run(tmp_path / "runs", "x", 2, rows, {"rate": 2})
+    assert table4.main([str(tmp_path / "runs"), "-o", str(tmp_path / "out")]) == 2
+    assert "runs called x differ in their settings: x, rate=1; x, rate=2" in capsys.readouterr().err
+
+
 def test_other_cases_have_no_row_in_the_paper(tmp_path, capsys):
     write_run(tmp_path / "runs", "case_h_ppo", 1, episodes("learned", [1.0], 100))
     assert table4.main([str(tmp_path / "runs"), "-o", str(tmp_path / "out")]) == 0

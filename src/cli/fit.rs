@@ -1,13 +1,14 @@
 //! `splitwave fit`
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use crate::cli::failure::Failure;
 use crate::cli::{parse_threads, print, quoted, tell, threads};
 use crate::control::Target;
 use crate::rl::{Activation, RegressionSettings};
-use crate::run::fit::{Fit, FitError, FitJob, FitProgress, FitSpec, MetricsRow, SourceFile};
+use crate::run::fit::{Clipped, Fit, FitError, FitJob, FitProgress, FitSpec, MetricsRow, SourceFile, allowed};
 use crate::run::runner::evaluation_pool;
 use crate::run::wording::{counted, with_causes};
 
@@ -19,6 +20,13 @@ use crate::run::wording::{counted, with_causes};
 /// noise floor that no surrogate can beat. Rows in which nothing arrived are left out, as
 /// they are of a table: a simulation scores outages as chance anyway.
 ///
+/// The surrogate covers the ranges that the profile drew its records from, as the
+/// manifest.json beside unchanged records says. Without it, ends that aren't round are
+/// rounded outwards, in random draws to 1, 2 or 5 times a power of ten that is at least
+/// three mean distances of neighbours, 3 (max - min)/(points + 1). Beyond its ranges
+/// a surrogate predicts what it does at their border, and scenarios that go there are
+/// refused.
+///
 /// The folder gets surrogate.safetensors, which `quality.surrogate` reads; metrics.csv
 /// (errors per fold beside a constant's and the noise floor); predictions.csv (each row
 /// as predicted by the fold that held it out); calibration.csv; and manifest.json.
@@ -27,7 +35,7 @@ use crate::run::wording::{counted, with_causes};
 Examples:
   splitwave profile scenarios/quickstart.toml -o data --records 9718 --repeats 2
   splitwave fit data/records.csv -o surrogate
-  splitwave fit models/llama-2-7b/relative_ppl_gain.csv -o surrogate --epochs 3000 --patience 200")]
+  splitwave fit models/llama-2-7b/relative_ppl_gain.csv -o surrogate --epochs 3000 --patience 100")]
 pub struct FitArgs {
     /// records.csv of one or more profiles, or a table (columns split, loss_probability, relative_ppl_gain …).
     #[arg(value_name = "RECORDS.csv", required = true)]
@@ -42,42 +50,42 @@ pub struct FitArgs {
     #[arg(long, default_value = "relative-gain", value_parser = Target::NAMES)]
     target: String,
     /// With --target ppl: the largest PPL that counts. Default: 10 times the clean PPL of the row's window.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = |text: &str| number::<f64>(text, "ppl-cap"))]
     ppl_cap: Option<f64>,
     /// Folds of the cross-validation.
-    #[arg(long, default_value_t = 5, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 5, allow_negative_numbers = true, value_parser = |text: &str| number::<u32>(text, "folds"))]
     folds: u32,
     /// Seed of first weights, folds and orders.
-    #[arg(long, default_value_t = 1, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1, allow_negative_numbers = true, value_parser = |text: &str| number::<u64>(text, "seed"))]
     seed: u64,
     /// Records that the final fit is checked on; rows that it was fitted to are left out.
     #[arg(long, value_name = "HELD_OUT.csv")]
     check: Option<PathBuf>,
-    /// Neurons of the hidden layers, comma-separated. Default: 128,128.
-    #[arg(long, value_delimiter = ',')]
-    hidden: Option<Vec<u32>>,
-    /// tanh or relu. Default: relu.
-    #[arg(long, value_parser = parse_activation)]
-    activation: Option<Activation>,
-    /// Learning rate of Adam. Default: 0.001.
-    #[arg(long, allow_negative_numbers = true)]
-    learning_rate: Option<f64>,
-    /// Rows of a batch. Default: 64.
-    #[arg(long, allow_negative_numbers = true)]
-    batch_size: Option<u32>,
-    /// Most passes over the rows. Default: 300.
-    #[arg(long, allow_negative_numbers = true)]
-    epochs: Option<u32>,
+    /// Neurons of the hidden layers, comma-separated.
+    #[arg(long, value_name = "N,…", default_value_t = Widths(RegressionSettings::default().hidden), value_parser = parse_widths, allow_hyphen_values = true)]
+    hidden: Widths,
+    /// tanh or relu.
+    #[arg(long, default_value = activation_name(RegressionSettings::default().activation), value_parser = parse_activation)]
+    activation: Activation,
+    /// Learning rate of Adam.
+    #[arg(long, default_value_t = RegressionSettings::default().learning_rate, allow_negative_numbers = true, value_parser = |text: &str| number::<f64>(text, "learning-rate"))]
+    learning_rate: f64,
+    /// Rows of a batch.
+    #[arg(long, default_value_t = RegressionSettings::default().batch_size, allow_negative_numbers = true, value_parser = |text: &str| number::<u32>(text, "batch-size"))]
+    batch_size: u32,
+    /// Most passes over the rows.
+    #[arg(long, default_value_t = RegressionSettings::default().epochs, allow_negative_numbers = true, value_parser = |text: &str| number::<u32>(text, "epochs"))]
+    epochs: u32,
     /// Epochs without a better held-out error before the learning rate falls to a tenth; the third time, training
-    /// ends. Default: 20.
-    #[arg(long, allow_negative_numbers = true)]
-    patience: Option<u32>,
-    /// Share of the training rows held out to stop early. Default: 0.1.
-    #[arg(long, allow_negative_numbers = true)]
-    validation_share: Option<f64>,
-    /// Decoupled weight decay (AdamW). Default: 0.
-    #[arg(long, allow_negative_numbers = true)]
-    weight_decay: Option<f64>,
+    /// ends.
+    #[arg(long, default_value_t = RegressionSettings::default().patience, allow_negative_numbers = true, value_parser = |text: &str| number::<u32>(text, "patience"))]
+    patience: u32,
+    /// Share of the training rows held out to stop early.
+    #[arg(long, default_value_t = RegressionSettings::default().validation_share, allow_negative_numbers = true, value_parser = |text: &str| number::<f64>(text, "validation-share"))]
+    validation_share: f64,
+    /// Decoupled weight decay (AdamW).
+    #[arg(long, default_value_t = RegressionSettings::default().weight_decay, allow_negative_numbers = true, value_parser = |text: &str| number::<f64>(text, "weight-decay"))]
+    weight_decay: f64,
     /// Threads; folds run in parallel. Default: all cores. Does not change any result.
     #[arg(long, value_parser = parse_threads, allow_negative_numbers = true)]
     threads: Option<usize>,
@@ -106,7 +114,7 @@ pub fn fit(args: &FitArgs) -> Result<(), Failure> {
     };
     let made = job.make(&|progress| {
         if !args.quiet {
-            tell(&shown(&progress, spec.folds));
+            tell(&shown(&progress));
         }
     });
     let made = made.map_err(|error| failure(&error))?;
@@ -120,10 +128,14 @@ pub fn fit(args: &FitArgs) -> Result<(), Failure> {
     for source in &made.sources {
         tell(&left_out(source));
     }
+    if let Some(clipped) = &made.clipped {
+        tell(&share_clipped(clipped));
+    }
     for warning in &made.warnings {
         tell(&format!("warning: {warning}\n"));
     }
     let mut text = results(&made);
+    let _ = writeln!(text, "The surrogate covers {}.", made.covers);
     for file in &made.files {
         let _ = writeln!(text, "{}: {}", args.out.join(&file.name).display(), counted(file.rows, "row"));
     }
@@ -142,21 +154,20 @@ fn spec(args: &FitArgs) -> Result<FitSpec, Failure> {
         let message = format!("--ppl-cap plays no part with --target {}", target.name());
         return Err(Failure::input(&message, "leave it out, or ask for --target ppl"));
     }
-    let default = RegressionSettings::default();
     Ok(FitSpec {
         inputs: args.inputs.clone(),
         target,
         folds: args.folds,
         seed: args.seed,
         regression: RegressionSettings {
-            hidden: args.hidden.clone().unwrap_or(default.hidden),
-            activation: args.activation.unwrap_or(default.activation),
-            learning_rate: args.learning_rate.unwrap_or(default.learning_rate),
-            batch_size: args.batch_size.unwrap_or(default.batch_size),
-            epochs: args.epochs.unwrap_or(default.epochs),
-            patience: args.patience.unwrap_or(default.patience),
-            validation_share: args.validation_share.unwrap_or(default.validation_share),
-            weight_decay: args.weight_decay.unwrap_or(default.weight_decay),
+            hidden: args.hidden.0.clone(),
+            activation: args.activation,
+            learning_rate: args.learning_rate,
+            batch_size: args.batch_size,
+            epochs: args.epochs,
+            patience: args.patience,
+            validation_share: args.validation_share,
+            weight_decay: args.weight_decay,
         },
     })
 }
@@ -185,9 +196,8 @@ fn command(args: &FitArgs, spec: &FitSpec) -> String {
         option("check", &quoted(&check.display().to_string()));
     }
     let regression = &spec.regression;
-    let hidden: Vec<String> = regression.hidden.iter().map(u32::to_string).collect();
-    option("hidden", &hidden.join(","));
-    option("activation", if regression.activation == Activation::Tanh { "tanh" } else { "relu" });
+    option("hidden", &args.hidden.to_string());
+    option("activation", activation_name(regression.activation));
     option("learning-rate", &regression.learning_rate.to_string());
     option("batch-size", &regression.batch_size.to_string());
     option("epochs", &regression.epochs.to_string());
@@ -195,6 +205,32 @@ fn command(args: &FitArgs, spec: &FitSpec) -> String {
     option("validation-share", &regression.validation_share.to_string());
     option("weight-decay", &regression.weight_decay.to_string());
     command
+}
+
+/// Widths of hidden layers, as `128,128`.
+#[derive(Clone, Debug)]
+struct Widths(Vec<u32>);
+
+impl fmt::Display for Widths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
+    }
+}
+
+fn parse_widths(text: &str) -> Result<Widths, String> {
+    text.split(',').map(|width| number(width.trim(), "hidden")).collect::<Result<Vec<u32>, _>>().map(Widths)
+}
+
+/// The value of an option; what it may be is told of one that is no such number, and checked by the fit.
+fn number<T: FromStr>(text: &str, option: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("allowed: {}", allowed(option)))
+}
+
+fn activation_name(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Tanh => "tanh",
+        Activation::Relu => "relu",
+    }
 }
 
 fn parse_activation(text: &str) -> Result<Activation, String> {
@@ -206,7 +242,7 @@ fn parse_activation(text: &str) -> Result<Activation, String> {
 }
 
 /// A line of progress.
-fn shown(progress: &FitProgress<'_>, folds: u32) -> String {
+fn shown(progress: &FitProgress<'_>) -> String {
     match progress {
         FitProgress::Read(rows, points, inputs) => {
             let names: Vec<&str> = inputs.iter().map(|input| input.name()).collect();
@@ -216,8 +252,8 @@ fn shown(progress: &FitProgress<'_>, folds: u32) -> String {
         FitProgress::Fold(fit) => {
             let (figures, epochs) = (&fit.figures, counted(fit.epochs as u64, "epoch"));
             let floor = figures.noise_floor_mse.map_or_else(String::new, |floor| format!(", noise floor {floor:.4e}"));
-            let (fold, mse, constant) = (fit.fold + 1, figures.mse, figures.constant_mse);
-            format!("fold {fold} of {folds}: {epochs}, MSE {mse:.4e} (a constant's {constant:.4e}{floor})\n")
+            let (fold, mse, constant) = (fit.fold, figures.mse, figures.constant_mse);
+            format!("fold {fold}: {epochs}, MSE {mse:.4e} (a constant's {constant:.4e}{floor})\n")
         }
     }
 }
@@ -237,6 +273,18 @@ fn left_out(source: &SourceFile) -> String {
         let rows = counted(source.duplicates, "row");
         let _ =
             writeln!(text, "warning: {}: {rows} left out because the same row stands above to the letter", source.path);
+    }
+    text
+}
+
+/// How many targets are clipped, and what to do about it.
+fn share_clipped(clipped: &Clipped) -> String {
+    let (share, rows) = (100.0 * clipped.share(), counted(clipped.of, "row"));
+    let bound =
+        if clipped.target == "ppl" { "a PPL above its cap counts as the cap" } else { "a gain below -1 counts as -1" };
+    let mut text = format!("{share:.1} % of {rows} have a clipped target: {bound}\n");
+    if let Some(hint) = clipped.hint() {
+        let _ = writeln!(text, "hint: {hint}");
     }
     text
 }

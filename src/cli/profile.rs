@@ -97,19 +97,26 @@ pub struct ProfileArgs {
     #[arg(long, value_delimiter = ',', value_parser = parse_word::<TxNormalisation>)]
     tx_normalisations: Option<Vec<TxNormalisation>>,
     /// Windows of the corpus, spread evenly over it. Default: 32, or all with --records.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = parse_count)]
     windows: Option<u32>,
     /// Repetitions of each window with other fading and noise.
-    #[arg(long, default_value_t = 1, conflicts_with = "records", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1, conflicts_with = "records", allow_negative_numbers = true, value_parser = parse_count)]
     draws: u32,
     /// Tokens of a window. Default: the first group's `prompt_tokens`.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = parse_count)]
     tokens: Option<u32>,
-    /// Draw this many points at random instead of a grid.
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    /// Draw this many records at random instead of a grid; there is no table.csv then.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_count)]
     records: Option<u32>,
     /// With --records: rows per point, on other windows with other fading and noise.
-    #[arg(long, value_name = "K", default_value_t = 1, requires = "records", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "K",
+        default_value_t = 1,
+        requires = "records",
+        allow_negative_numbers = true,
+        value_parser = parse_count
+    )]
     repeats: u32,
     /// With --records: loss probabilities. Default: the channel's.
     #[arg(long, value_name = "MIN,MAX", requires = "records", value_parser = parse_range, allow_hyphen_values = true)]
@@ -129,7 +136,7 @@ pub struct ProfileArgs {
     )]
     snr_range_db: Option<[f64; 2]>,
     /// Seed, instead of the scenario's.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = parse_seed)]
     seed: Option<u64>,
     /// Threads. Default: all cores. Does not change any result.
     #[arg(long, value_parser = parse_threads, allow_negative_numbers = true)]
@@ -323,6 +330,15 @@ fn parse_snr_at(text: &str) -> Result<SnrAt, String> {
         (_, Ok(split)) => Ok(SnrAt::Split(split)),
         _ => Err("allowed: each, or a split".into()),
     }
+}
+
+/// A number of things, of which there is at least one.
+fn parse_count(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|&count| count > 0).ok_or_else(|| format!("allowed: 1 to {}", u32::MAX))
+}
+
+fn parse_seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("allowed: 0 to {}", u64::MAX))
 }
 
 /// `MIN,MAX`

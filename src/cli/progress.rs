@@ -75,7 +75,11 @@ impl Display {
             }
             if let Some(bar) = &run.bar {
                 bar.set_position((share * STEPS_OF_A_BAR as f64) as u64);
-                bar.set_message(format!("{far}, {}", rate(progress, elapsed)));
+                bar.set_message(if progress.evaluation.is_some() {
+                    far
+                } else {
+                    format!("{far}, {}", rate(progress, elapsed))
+                });
             }
             return;
         }
@@ -83,6 +87,10 @@ impl Display {
             return;
         }
         run.last_line = Some(now);
+        if progress.evaluation.is_some() {
+            tell(&format!("{}: {far}\n", run.label));
+            return;
+        }
         let (share, rate) = (share.max(1e-6), rate(progress, elapsed));
         let left = elapsed * (1.0 - share) / share;
         tell(&format!("{}: {far}, {rate}, about {left:.0} s left\n", run.label));
@@ -98,8 +106,9 @@ impl Display {
             return;
         }
         let line = match result {
-            Ok(RunOutcome::Finished { path, wall_s, .. }) => {
-                format!("{}: done in {wall_s:.1} s: {}", run.label, path.display())
+            Ok(RunOutcome::Finished { path, wall_s, remarks, .. }) => {
+                let remarks = remarks.iter().map(|remark| format!("\n{}: note: {remark}", run.label));
+                format!("{}: done in {wall_s:.1} s: {}{}", run.label, path.display(), remarks.collect::<String>())
             }
             Ok(RunOutcome::Skipped { path }) => {
                 format!("{}: already there, skipped (--force runs it again): {}", run.label, path.display())
@@ -125,6 +134,9 @@ impl Display {
 /// How far a run is: simulated time and requests, or the steps that end it.
 fn far(progress: &Progress, assembly: &Assembly) -> String {
     let (network, now) = (&assembly.network, progress.now.as_secs_f64());
+    if let Some((number, all)) = progress.evaluation {
+        return format!("evaluation {number} of {all}");
+    }
     if let Some(most) = network.max_steps {
         return format!("{} of {most} steps, {now:.1} simulated s", progress.steps);
     }

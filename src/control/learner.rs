@@ -63,6 +63,8 @@ pub struct LearnerPlace {
     /// Distance in steps of the snapshots that are kept beside the first and the last; 0 for those
     /// two only, `None` for the last only.
     pub snapshot_every: Option<u64>,
+    /// Steps that the policy had learned from before the run.
+    pub learned_before: u64,
 }
 
 /// A controller that learns.
@@ -124,6 +126,21 @@ impl Learner {
         self.learned
     }
 
+    /// Updates of the policy.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// Whether it has diverged.
+    pub fn has_diverged(&self) -> bool {
+        self.agent.wanted() == usize::MAX
+    }
+
+    /// Steps that the policy had learned from before the run.
+    pub fn learned_before(&self) -> u64 {
+        self.place.learned_before
+    }
+
     /// The policies kept, in the order of their steps; the last is the present one.
     pub fn snapshots(&self) -> Vec<Snapshot> {
         let mut all = self.snapshots.clone();
@@ -146,6 +163,10 @@ impl Learner {
             *sum = 0.0;
         }
         let (trajectory, observation, choice) = (step.ue, step.observation, step.choice);
+        if self.agent.wanted() == usize::MAX {
+            // It has diverged and learns no more.
+            return;
+        }
         let update = self.agent.observe(Transition { trajectory, observation, choice, reward, next });
         self.learned += 1;
         if self.place.snapshot_every.is_some_and(|every| every > 0 && self.learned.is_multiple_of(every)) {
@@ -224,8 +245,9 @@ impl Controller for Learner {
     }
 
     fn lessons_wanted(&self) -> Option<usize> {
-        // Steps that have their reward and wait for what comes next are as good as learned from.
-        Some(self.agent.wanted().saturating_sub(self.waiting).max(1))
+        // One that has diverged waits for nothing. Steps that have their reward and wait for what
+        // comes next are as good as learned from.
+        (!self.has_diverged()).then(|| self.agent.wanted().saturating_sub(self.waiting).max(1))
     }
 
     fn take_update(&mut self) -> Option<UpdateRow> {

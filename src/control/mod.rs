@@ -36,7 +36,7 @@ pub use surrogate::{
 };
 pub use surrogate_file::SurrogateError;
 pub use surrogate_quality::{SurrogateQuality, surrogate_quality};
-pub use surrogate_training::{TrainingError, points_of, shuffled, train};
+pub use surrogate_training::{DrawnFrom, TrainingError, points_of, shuffled, train, train_over};
 pub use switching_quality::{Fit, Fitting, Switching, SwitchingQuality};
 pub use table::{BUILTIN_TABLE, QualityTable, TableError};
 pub use table_quality::{NoQuality, TableQuality};

@@ -109,14 +109,15 @@ pub enum Scaling {
 }
 
 impl Scaling {
-    /// The scaled value; what is not finite becomes the nearer end.
+    /// The scaled value; what is infinite becomes the nearer end, what is no number the middle.
     pub fn apply(self, x: f64) -> f64 {
         match self {
-            Self::Bounds { min, max } if max > min => {
+            Self::Bounds { min, max } if max > min && !x.is_nan() => {
                 let x = if x.is_finite() { x } else { x.clamp(min, max) };
                 2.0 * (x - min) / (max - min) - 1.0
             }
             Self::Bounds { .. } => 0.0,
+            Self::Saturating { .. } if x.is_nan() => 0.0,
             Self::Saturating { half } if x.is_finite() => (x - half) / (x + half),
             Self::Saturating { .. } => 1.0,
         }
@@ -125,7 +126,7 @@ impl Scaling {
     /// Whether its numbers make sense.
     pub fn is_valid(self) -> bool {
         match self {
-            Self::Bounds { min, max } => min.is_finite() && max.is_finite() && min <= max,
+            Self::Bounds { min, max } => min <= max && (max - min).is_finite(),
             Self::Saturating { half } => half.is_finite() && half > 0.0,
         }
     }

@@ -43,7 +43,7 @@ pub enum PolicyFileError {
         defect: String,
     },
     /// Its policies are for something else.
-    #[error("{file}: {what} of the policy: {saved}; of the scenario: {asked}")]
+    #[error("{file}: {what} of the policy file: {saved}; of the scenario: {asked}")]
     Mismatch {
         /// The file.
         file: String,
@@ -225,6 +225,9 @@ impl PolicyFile {
         let tensors = SafeTensors::deserialize(bytes).map_err(no_file)?;
         let text = header.metadata().as_ref().and_then(|entries| entries.get(METADATA));
         let text = text.ok_or("no policy file: its metadata has no entry `splitwave`")?;
+        if text.contains("\"target\"") && !text.contains("\"policies\"") {
+            return Err("this is a surrogate, as `splitwave fit` writes it, and no policy file".into());
+        }
         let saved: SavedMetadata =
             serde_json::from_str(text).map_err(|error| format!("its metadata can't be read: {error}"))?;
         if saved.version != VERSION {
@@ -247,6 +250,16 @@ impl PolicyFile {
                 (["q"], [network]) => Policy::Q { network: read(network)? },
                 _ => return Err(format!("policy {k} has networks {names:?}; a policy has actor and critic, or q")),
             };
+            let fits = matches!(
+                (saved.kind.as_str(), &policy),
+                ("dqn", Policy::Q { .. }) | ("ppo" | "a2c", Policy::ActorCritic { .. })
+            );
+            if !fits {
+                return Err(format!(
+                    "policy {k} has networks {names:?}, which are not those of kind \"{}\"",
+                    saved.kind
+                ));
+            }
             let critic_fits = match &policy {
                 Policy::ActorCritic { actor, critic } => {
                     critic.sizes().first() == actor.sizes().first() && critic.sizes().last() == Some(&1)
@@ -294,7 +307,31 @@ impl PolicyFile {
         }
         let count = self.policies.len();
         if count != 1 && count != controllers {
-            return Err(differs("number", format!("{count}, one per UE"), format!("{controllers} controllers")));
+            let many = |count: usize| if count == 1 { "one".to_owned() } else { format!("{count}, one for each UE") };
+            return Err(differs("number of policies", many(count), many(controllers)));
+        }
+        Ok(())
+    }
+
+    /// Whether learning can go on with these policies: their hidden layers are those asked for.
+    ///
+    /// # Errors
+    /// [`PolicyFileError::Mismatch`] with what differs.
+    pub fn check_networks(&self, file: &str, hidden: &[u32], activation: Activation) -> Result<(), PolicyFileError> {
+        let describe = |hidden: &[u32], activation: Activation| format!("{hidden:?}, {activation:?}").to_lowercase();
+        for saved in &self.policies {
+            for (_, network) in saved.policy.networks() {
+                let sizes = network.sizes();
+                let inner: Vec<u32> = sizes[1..sizes.len() - 1].iter().map(|&size| size as u32).collect();
+                if inner != hidden || network.activation() != activation {
+                    return Err(PolicyFileError::Mismatch {
+                        file: file.to_owned(),
+                        what: "hidden layers",
+                        saved: describe(&inner, network.activation()),
+                        asked: describe(hidden, activation),
+                    });
+                }
+            }
         }
         Ok(())
     }

@@ -177,7 +177,7 @@ pub struct InputColumn {
     pub mean: f64,
     /// Standard deviation over the training rows; 1 where it didn't vary.
     pub scale: f64,
-    /// Least and largest value of the training rows, rounded outwards by less than a hundredth of what lies between.
+    /// Least and largest value of what the training rows were drawn from, where that is known; else theirs, rounded outwards.
     pub range: (f64, f64),
 }
 

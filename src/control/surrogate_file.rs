@@ -207,6 +207,27 @@ fn bias(layer: usize) -> String {
     format!("layers.{layer}.bias")
 }
 
+/// A bound of the network's values over the whole training range, however layers add up:
+/// `|y_o| ≤ Σ |w_oi|·max|x_i| + |b_o|`, layer by layer.
+fn largest_output(network: &Mlp<f32>, inputs: &[InputColumn]) -> f64 {
+    let standard = |column: &InputColumn| {
+        let of = |value: f64| ((value - column.mean) / column.scale).abs();
+        of(column.range.0).max(of(column.range.1))
+    };
+    let mut bounds: Vec<f64> = inputs.iter().map(standard).collect();
+    let mut largest = bounds.iter().copied().fold(0.0, f64::max);
+    for (weight, bias) in network.layers() {
+        let outputs = bias.len();
+        let of = |o: usize| {
+            let terms = bounds.iter().enumerate().map(|(i, bound)| f64::from(weight[i * outputs + o]).abs() * bound);
+            terms.sum::<f64>() + f64::from(bias[o]).abs()
+        };
+        bounds = (0..outputs).map(of).collect();
+        largest = bounds.iter().copied().fold(largest, f64::max);
+    }
+    largest
+}
+
 /// The tensors of a file.
 struct Reader<'a> {
     file: &'a str,
@@ -226,6 +247,9 @@ impl Reader<'_> {
             return Err(self.setting("`sizes`", format!("{sizes:?}"), allowed));
         }
         let network = self.network(sizes, settings.activation)?;
+        if largest_output(&network, &inputs) >= f64::from(f32::MAX) {
+            return Err(self.tensor("layers", "hold weights with which predictions may overflow".to_owned()));
+        }
         let target = Target::named(&settings.target, settings.ppl_cap)
             .ok_or_else(|| self.setting("`target`", format!("\"{}\"", settings.target), Target::NAMES.join(", ")))?;
         let [mean] = self.reals("target.mean", f64::is_finite)?;

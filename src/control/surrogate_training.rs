@@ -65,6 +65,9 @@ pub fn points_of(rows: &[SurrogateRow], inputs: &[Input]) -> Vec<u32> {
     rows.iter().map(number).collect()
 }
 
+/// Ranges that rows were drawn from, of the inputs whose range is known.
+pub type DrawnFrom = BTreeMap<Input, (f64, f64)>;
+
 /// Trains a surrogate on `rows`, none of which is an outage. A share of the points,
 /// `settings.validation_share`, is held out to stop early; rows of one point are held out together.
 /// `entity` numbers the fits of one run, so that each has first weights and orders of its own.
@@ -78,6 +81,23 @@ pub fn train(
     settings: &RegressionSettings,
     streams: Streams,
     entity: u32,
+) -> Result<Surrogate, TrainingError> {
+    train_over(rows, inputs, target, settings, streams, entity, None)
+}
+
+/// As [`train`], for conditions that aren't only those of the rows: the surrogate's ranges cover what the rows were drawn
+/// from, as far as that is known, and else what they seem to be drawn from.
+///
+/// # Errors
+/// As [`train`].
+pub fn train_over(
+    rows: &[SurrogateRow],
+    inputs: &[Input],
+    target: Target,
+    settings: &RegressionSettings,
+    streams: Streams,
+    entity: u32,
+    drawn_from: Option<&DrawnFrom>,
 ) -> Result<Surrogate, TrainingError> {
     let mut targets = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {
@@ -96,7 +116,8 @@ pub fn train(
         return Err(TrainingError::Points { points, rows: rows.len() });
     }
 
-    let columns: Vec<InputColumn> = inputs.iter().map(|&input| InputColumn::of(rows, input)).collect();
+    let columns: Vec<InputColumn> =
+        inputs.iter().map(|&input| InputColumn::of(rows, input, points, drawn_from)).collect();
     let (mean, scale) = mean_and_scale(&targets);
     let standard_inputs: Vec<f32> = rows
         .iter()
@@ -125,28 +146,54 @@ pub fn train(
 }
 
 impl InputColumn {
-    /// Its mean, scale and range over the rows.
-    fn of(rows: &[SurrogateRow], input: Input) -> Self {
-        let values: Vec<f64> = rows.iter().map(|row| row.point.get(input)).collect();
+    /// Its mean, scale and range over rows of so many points. The range covers the one that the rows were drawn from;
+    /// an end that isn't known is rounded outwards.
+    fn of(rows: &[SurrogateRow], input: Input, points: usize, drawn_from: Option<&DrawnFrom>) -> Self {
+        let mut values: Vec<f64> = rows.iter().map(|row| row.point.get(input)).collect();
         let (mean, scale) = mean_and_scale(&values);
-        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        Self { input, mean, scale, range: rounded_outwards(least, most) }
+        values.sort_by(f64::total_cmp);
+        values.dedup();
+        let (least, most) = values.first().zip(values.last()).map_or((0.0, 0.0), |(&least, &most)| (least, most));
+        // A grid has fewer values than points.
+        let draws = drawn_from.filter(|_| values.len() == points).map(|_| points);
+        let (low, high) = rounded_outwards(least, most, draws);
+        let (possible_least, possible_most) = possible(input);
+        let (low, high) = (low.max(possible_least).min(least), high.min(possible_most).max(most));
+        let known = drawn_from.and_then(|ranges| ranges.get(&input)).copied();
+        let known = known.unwrap_or((f64::INFINITY, f64::NEG_INFINITY));
+        let range = (if known.0 <= least { known.0 } else { low }, if known.1 >= most { known.1 } else { high });
+        Self { input, mean, scale, range }
     }
 }
 
-/// The range with its ends rounded outwards to a digit that is at most a hundredth of its width: random draws never meet
-/// the bounds that they were drawn between, and 0.00008 to 0.29988 stands for 0 to 0.3.
-fn rounded_outwards(least: f64, most: f64) -> (f64, f64) {
+/// The values that an input can have: 0 ≤ P < 1, and neither σ nor σ_h is negative.
+fn possible(input: Input) -> (f64, f64) {
+    match input {
+        Input::Split => (1.0, f64::from(u32::MAX)),
+        Input::NoiseStd | Input::RayleighScale => (0.0, f64::MAX),
+        Input::LossProbability => (0.0, 1.0_f64.next_down()),
+    }
+}
+
+/// The range with its ends rounded outwards to a multiple of a power of ten that is at most a hundredth of its width.
+/// If its ends are those of so many `draws`, to a multiple of 1, 2 or 5 times a power of ten that is at least three mean
+/// distances of neighbours, `3·(most - least)/(draws + 1)`: the outermost of uniform draws is nearer to its bound in 19
+/// of 20 cases (1 - e^-3), and bounds that people choose are round, so that 0.00046 to 0.297 in 200 draws stands for
+/// 0 to 0.3. An end that is a multiple of the hundredth already was set by somebody, and stays.
+fn rounded_outwards(least: f64, most: f64, draws: Option<usize>) -> (f64, f64) {
     if least >= most {
         return (least, most);
     }
+    let width = most - least;
     // Divisions by a power of ten: the quotient is the decimal itself.
-    let per_unit = 10_f64.powi(2 - (most - least).log10().floor() as i32);
-    let (low, high) = ((least * per_unit).floor() / per_unit, (most * per_unit).ceil() / per_unit);
-    // What is a decimal already stays, whatever the product's last bit.
-    let near = |rounded: f64, own: f64| (rounded - own).abs() * per_unit > 1.0 - 1e-6;
-    (if near(low, least) { least } else { low.min(least) }, if near(high, most) { most } else { high.max(most) })
+    let finest = 10_f64.powi(2 - width.log10().floor() as i32);
+    let is_set = |end: f64| (end * finest - (end * finest).round()).abs() < 1e-6;
+    let distance = draws.map_or(0.0, |draws| 3.0 * width / (draws as f64 + 1.0));
+    let power = 10_f64.powi(-(distance.max(1.0 / finest).log10() + 1e-9).floor() as i32);
+    let multiple = [1.0, 2.0, 5.0, 10.0].into_iter().find(|multiple| multiple / power >= distance).unwrap_or(10.0);
+    let low = (least * power / multiple).floor() * multiple / power;
+    let high = (most * power / multiple).ceil() * multiple / power;
+    (if is_set(least) { least } else { low }, if is_set(most) { most } else { high })
 }
 
 /// Mean and standard deviation (of the population); 1 in place of a deviation that is none.
@@ -246,24 +293,85 @@ mod tests {
     #[test]
     fn standardisation_is_that_of_the_rows() {
         let rows = [row(1, 0.0, 20.0), row(3, 0.0, 40.0)];
-        let split = InputColumn::of(&rows, Input::Split);
+        let split = InputColumn::of(&rows, Input::Split, 2, None);
         assert_eq!((split.mean, split.scale, split.range), (2.0, 1.0, (1.0, 3.0)));
-        let loss = InputColumn::of(&rows, Input::LossProbability);
+        let loss = InputColumn::of(&rows, Input::LossProbability, 2, None);
         assert_eq!((loss.mean, loss.scale, loss.range), (0.0, 1.0, (0.0, 0.0)));
-        let constant = InputColumn::of(&[row(1, 0.3, 1.0), row(1, 0.3, 1.0), row(1, 0.3, 1.0)], Input::LossProbability);
+        let same = [row(1, 0.3, 1.0); 3];
+        let constant = InputColumn::of(&same, Input::LossProbability, 1, None);
         assert_eq!(constant.scale, 1.0);
         assert!((geometric_mean_clean(&rows).unwrap() - 20.0).abs() < 1e-12);
     }
 
     #[test]
     fn ranges_of_random_draws_are_those_that_they_were_drawn_from() {
-        assert_eq!(rounded_outwards(0.000_078, 0.299_88), (0.0, 0.3));
-        assert_eq!(rounded_outwards(0.300_39, 1.999_06), (0.3, 2.0));
-        for decimal in [(0.0, 0.3), (1.0, 16.0), (0.07, 0.29), (0.3, 2.0), (0.1, 0.7), (5.0, 5.0)] {
-            assert_eq!(rounded_outwards(decimal.0, decimal.1), decimal);
+        for draws in [None, Some(4859)] {
+            assert_eq!(rounded_outwards(0.000_078, 0.299_88, draws), (0.0, 0.3));
+            assert_eq!(rounded_outwards(0.300_39, 1.999_06, draws), (0.3, 2.0));
         }
-        let (low, high) = rounded_outwards(0.012_345, 0.023_456);
+        // Three mean distances are 0.0044, 0.025 and 0.039: multiples of 0.005, 0.05 and 0.05.
+        assert_eq!(rounded_outwards(0.000_46, 0.296_97, Some(200)), (0.0, 0.3));
+        assert_eq!(rounded_outwards(0.3121, 1.9817, Some(200)), (0.3, 2.0));
+        assert_eq!(rounded_outwards(0.0123, 0.2833, Some(20)), (0.0, 0.3));
+        assert_eq!(rounded_outwards(0.000_46, 0.296_97, None), (0.0, 0.297));
+        // What somebody has set stays, drawn or not.
+        for decimal in [(0.0, 0.3), (1.0, 16.0), (0.07, 0.29), (0.3, 2.0), (0.1, 0.7), (5.0, 5.0)] {
+            assert_eq!(rounded_outwards(decimal.0, decimal.1, None), decimal);
+            assert_eq!(rounded_outwards(decimal.0, decimal.1, Some(10)), decimal);
+        }
+        let (low, high) = rounded_outwards(0.012_345, 0.023_456, None);
         assert!(low <= 0.012_345 && high >= 0.023_456 && high - low < 1.02 * (0.023_456 - 0.012_345));
+    }
+
+    /// Bounds of a range on hundredths are covered by the range of what is drawn from it in 19 of 20 cases.
+    #[test]
+    fn ranges_of_draws_cover_their_bounds() {
+        let stream = Streams::new(3, 0).stream(0, Purpose::Test);
+        let uniform = |index: u64| stream.below(index, 1 << 40) as f64 / (1_u64 << 40) as f64;
+        for (draws, least, most) in [(20, 0.05, 0.25), (200, 0.0, 0.3), (2000, 0.3, 2.0)] {
+            let mut missed = 0;
+            for trial in 0..500_u64 {
+                let values: Vec<f64> = (0..draws).map(|i| least + (most - least) * uniform(trial * 2000 + i)).collect();
+                let (first, last) =
+                    (values.iter().copied().fold(1e9, f64::min), values.iter().copied().fold(0.0, f64::max));
+                let (low, high) = rounded_outwards(first, last, Some(draws as usize));
+                missed += u32::from(low > least + 1e-12) + u32::from(high < most - 1e-12);
+                let reach = 2.5 * 3.0 * (last - first) / (draws as f64 + 1.0) + 0.01 * (last - first);
+                assert!(low >= first - reach && high <= last + reach, "{draws}: {low} to {high}");
+            }
+            // Of 1000 ends.
+            assert!(missed < 50 + 4 * 7, "{draws}: {missed}");
+        }
+    }
+
+    #[test]
+    fn ranges_cover_what_was_asked_for_and_are_possible() {
+        let at = |noise_std: f64, loss_probability: f64| {
+            let row = row(1, loss_probability, 20.0);
+            SurrogateRow { point: SurrogatePoint { noise_std, ..row.point }, ..row }
+        };
+        let rows = [at(0.0123, 0.2171), at(1.1171, 0.5179), at(0.5531, 0.999_71)];
+        let range = |input, known: Option<(f64, f64)>| {
+            let drawn_from: DrawnFrom = known.map(|range| (input, range)).into_iter().collect();
+            InputColumn::of(&rows, input, 3, Some(&drawn_from)).range
+        };
+        assert_eq!(range(Input::NoiseStd, Some((0.01, 1.2))), (0.01, 1.2));
+        // One end that isn't covered is rounded as ever: three mean distances are 0.83, a multiple of 1.
+        assert_eq!(range(Input::NoiseStd, Some((0.01, 1.1))), (0.01, 2.0));
+        assert_eq!(range(Input::NoiseStd, None), (0.0, 2.0));
+        assert_eq!(range(Input::LossProbability, None), (0.0, 1.0_f64.next_down()));
+        // Two rows of a point, a grid: no draws.
+        assert_eq!(InputColumn::of(&rows, Input::NoiseStd, 4, Some(&DrawnFrom::new())).range, (0.01, 1.12));
+        let surrogate = train_over(
+            &rows,
+            &[Input::NoiseStd, Input::LossProbability],
+            Target::RelativeGain,
+            &RegressionSettings { epochs: 1, hidden: vec![2], ..RegressionSettings::default() },
+            Streams::new(1, 0),
+            0,
+            Some(&DrawnFrom::from([(Input::NoiseStd, (0.0, 1.5))])),
+        );
+        assert_eq!(surrogate.unwrap().range(Input::NoiseStd), Some((0.0, 1.5)));
     }
 
     /// A plane of 10 splits × 10 losses is learned, to a hundredth of its spread.

@@ -71,7 +71,26 @@ pub struct SwitchingQuality {
     /// Once switched.
     present: Option<Present>,
     fits: u32,
-    failed: Option<String>,
+    failed: Option<Failure>,
+    remarks: Vec<String>,
+}
+
+/// Why there are no more answers.
+#[derive(Clone, Debug)]
+enum Failure {
+    /// The true source was told to stop.
+    Interrupted,
+    /// No surrogate, or no true answer.
+    Failed(String),
+}
+
+impl From<QualityError> for Failure {
+    fn from(error: QualityError) -> Self {
+        match error {
+            QualityError::Interrupted => Self::Interrupted,
+            error @ QualityError::Failed { .. } => Self::Failed(error.to_string()),
+        }
+    }
 }
 
 /// The surrogate in use.
@@ -80,8 +99,24 @@ struct Present {
     quality: SurrogateQuality,
     scratch: SurrogateScratch,
     probing: Vec<Probe>,
-    /// Squared errors of the latest probes.
-    errors: VecDeque<f64>,
+    /// The latest probes.
+    recent: VecDeque<SurrogateRow>,
+    /// Mean squared error that the next fit is called for beyond, if `refit_above` times as large.
+    expected_mse: f64,
+}
+
+impl Present {
+    /// Mean squared error on the latest probes; `None` without any.
+    fn mse(&mut self) -> Option<f64> {
+        let surrogate = &self.fit.surrogate;
+        let (mut sum, mut count) = (0.0, 0.0);
+        for row in &self.recent {
+            let Some(target) = surrogate.target().of(row) else { continue };
+            sum += (surrogate.predict(&row.point, &mut self.scratch) - target).powi(2);
+            count += 1.0;
+        }
+        (count > 0.0).then(|| sum / count)
+    }
 }
 
 impl SwitchingQuality {
@@ -98,7 +133,13 @@ impl SwitchingQuality {
             present: None,
             fits: 0,
             failed: None,
+            remarks: Vec::new(),
         }
+    }
+
+    /// Evaluations before the one that is being handed in.
+    fn made(&self) -> u64 {
+        self.next.saturating_sub(1)
     }
 
     /// The result of an evaluation by the true source, which is a record.
@@ -108,23 +149,34 @@ impl SwitchingQuality {
         Ok(Quality { source: quality.source.or(self.truth.name()), ..quality })
     }
 
-    /// Fits a surrogate to all records so far, and goes on with it.
+    /// Fits a surrogate to all records so far, and goes on with it. A surrogate that is in use stays if that fails.
     fn fit(&mut self) {
         let entity = self.fits;
         self.fits += 1;
+        let what =
+            if entity == 0 { "surrogate fitted".to_owned() } else { format!("surrogate fitted anew ({entity})") };
+        let after = format!("{what} after {} evaluations, to {} records", self.made(), self.records.len());
         match (self.fitting)(&self.records, entity) {
             Ok(fit) => {
+                self.remarks.push(format!("{after}: mean squared error {:.4e} on those held out", fit.held_out_mse));
+                let recent = self.present.as_mut().map(|present| std::mem::take(&mut present.recent));
                 self.finish_present();
                 let quality = SurrogateQuality::new(fit.surrogate.clone(), self.vocabulary);
-                self.present = Some(Present {
-                    fit,
-                    quality,
-                    scratch: SurrogateScratch::default(),
-                    probing: Vec::new(),
-                    errors: VecDeque::new(),
-                });
+                let (expected_mse, scratch) = (fit.held_out_mse, SurrogateScratch::default());
+                let recent = recent.unwrap_or_default();
+                let mut present = Present { fit, quality, scratch, probing: Vec::new(), recent, expected_mse };
+                // What is left on the probes that called for it is noise, where the policy now goes.
+                present.expected_mse = present.mse().unwrap_or(0.0).max(expected_mse);
+                present.recent.clear();
+                self.present = Some(present);
             }
-            Err(reason) => self.failed = Some(reason),
+            Err(reason) if self.present.is_some() => {
+                self.remarks.push(format!("{after}: failed, the old one stays: {reason}"));
+                if let Some(present) = &mut self.present {
+                    present.recent.clear();
+                }
+            }
+            Err(reason) => self.failed = Some(Failure::Failed(reason)),
         }
     }
 
@@ -144,6 +196,10 @@ impl SwitchingQuality {
         for ticket in waiting {
             if let Some(Open::Truth(inner, point)) = self.open.remove(&ticket) {
                 let result = self.join_truth(inner, point);
+                if matches!(result, Err(QualityError::Interrupted)) {
+                    self.failed = Some(Failure::Interrupted);
+                    return;
+                }
                 self.open.insert(ticket, Open::Done(result));
             }
         }
@@ -163,21 +219,29 @@ impl SwitchingQuality {
                 Ok(quality) => {
                     let Some(row) = record(probe.point, &quality) else { continue };
                     self.records.push(row);
-                    let surrogate = &present.fit.surrogate;
-                    let Some(target) = surrogate.target().of(&row) else { continue };
-                    let error = surrogate.predict(&probe.point, &mut present.scratch) - target;
-                    present.errors.push_back(error * error);
-                    if present.errors.len() > self.switching.probes as usize {
-                        present.errors.pop_front();
+                    present.recent.push_back(row);
+                    if present.recent.len() > self.switching.probes as usize {
+                        present.recent.pop_front();
                     }
                 }
-                Err(error) => self.failed = Some(error.to_string()),
+                Err(error) => {
+                    self.failed = Some(error.into());
+                    return;
+                }
             }
         }
-        let errors = &present.errors;
-        let mse = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
-        let judged = errors.len() == self.switching.probes as usize;
-        if judged && mse > self.switching.refit_above * present.fit.held_out_mse {
+        if present.recent.len() < self.switching.probes as usize {
+            return;
+        }
+        let limit = self.switching.refit_above * present.expected_mse;
+        if let Some(mse) = present.mse()
+            && mse > limit
+        {
+            self.remarks.push(format!(
+                "after {} evaluations the latest {} probes had a mean squared error of {mse:.4e}, above {limit:.4e}",
+                self.next.saturating_sub(1),
+                self.switching.probes
+            ));
             self.fit();
         }
     }
@@ -199,6 +263,16 @@ fn record(point: SurrogatePoint, quality: &Quality) -> Option<SurrogateRow> {
 impl QualitySource for SwitchingQuality {
     fn name(&self) -> Option<&'static str> {
         self.truth.name()
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        let mut remarks = self.remarks.clone();
+        if self.fits == 0 {
+            let (made, asked) = (self.next.min(self.switching.after), self.switching.after);
+            remarks
+                .push(format!("no surrogate was fitted: {made} of {asked} true evaluations were made before the end"));
+        }
+        remarks
     }
 
     fn submit(&mut self, request: QualityRequest) -> QualityTicket {
@@ -225,8 +299,13 @@ impl QualitySource for SwitchingQuality {
     }
 
     fn join(&mut self, ticket: QualityTicket) -> Result<Quality, QualityError> {
-        if let Some(reason) = &self.failed {
-            return Err(QualityError::Failed { what: "the surrogate of Algorithm 1".into(), reason: reason.clone() });
+        match &self.failed {
+            None => {}
+            Some(Failure::Interrupted) => return Err(QualityError::Interrupted),
+            Some(Failure::Failed(reason)) => {
+                let what = "the surrogate of Algorithm 1 (quality.switch_after_epochs)".to_owned();
+                return Err(QualityError::Failed { what, reason: reason.clone() });
+            }
         }
         match self.open.remove(&ticket.0) {
             Some(Open::Truth(inner, point)) => self.join_truth(inner, point),
@@ -242,5 +321,123 @@ impl QualitySource for SwitchingQuality {
             }
             None => Err(QualityError::failed(None, None, format!("ticket {} is unknown", ticket.0))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{
+        Concealment, Encoding, Impairment, LossUnit, NoiseKey, Packets, Reception, ReceptionRecord, TxNormalisation,
+    };
+    use crate::control::surrogate::{Input, Target};
+    use crate::control::surrogate_training::train;
+    use crate::kernel::Streams;
+    use crate::network::ports::{Conditions, Crossing};
+    use crate::rl::RegressionSettings;
+
+    /// A gain of -P, and of -P - `shift` from evaluation `from` on; stops at `end`.
+    struct Truth {
+        answers: Vec<f64>,
+        from: usize,
+        shift: f64,
+        end: usize,
+    }
+
+    impl QualitySource for Truth {
+        fn name(&self) -> Option<&'static str> {
+            Some("llm")
+        }
+
+        fn submit(&mut self, request: QualityRequest) -> QualityTicket {
+            let shift = if self.answers.len() < self.from { 0.0 } else { self.shift };
+            self.answers.push(-request.conditions.loss_probability - shift);
+            QualityTicket(self.answers.len() as u64 - 1)
+        }
+
+        fn join(&mut self, ticket: QualityTicket) -> Result<Quality, QualityError> {
+            if ticket.0 as usize >= self.end {
+                return Err(QualityError::Interrupted);
+            }
+            Ok(Quality { relative_gain: Some(self.answers[ticket.0 as usize]), ..Quality::default() })
+        }
+    }
+
+    fn request(index: u64) -> QualityRequest {
+        let impairment = Impairment {
+            reception: Reception::Equalised,
+            loss_unit: LossUnit::ElementIid,
+            tx_normalisation: TxNormalisation::None,
+            encoding: Encoding::F16,
+            concealment: Concealment::Zero,
+            round_concealment: Concealment::Zero,
+        };
+        let loss_probability = 0.3 * (index % 101) as f64 / 101.0;
+        let conditions = Conditions { noise_std: 0.0, rayleigh_scale: 0.7, gain_threshold: 0.0, loss_probability };
+        let reception = ReceptionRecord {
+            impairment,
+            noise_std: 0.0,
+            loss_probability,
+            noise_key: NoiseKey::default(),
+            packets: Packets::default(),
+            rounds: Vec::new(),
+        };
+        let delivery = Delivery::Tensor(Box::new(Crossing { split: 1 + (index % 3) as u32, reception }));
+        QualityRequest { window: None, prompt_tokens: 20, output_tokens: 1, delivery, conditions }
+    }
+
+    fn source(truth: Truth, switching: Switching) -> SwitchingQuality {
+        let fitting = |rows: &[SurrogateRow], entity: u32| {
+            let settings = RegressionSettings { hidden: vec![8], epochs: 60, ..RegressionSettings::default() };
+            let inputs = [Input::Split, Input::LossProbability];
+            let surrogate = train(rows, &inputs, Target::RelativeGain, &settings, Streams::new(1, 0), entity)
+                .map_err(|error| error.to_string())?;
+            let held_out_mse = surrogate.metrics()["validation_mse"];
+            Ok(Fit { surrogate: Arc::new(surrogate), held_out_mse })
+        };
+        SwitchingQuality::new(Box::new(truth), switching, Box::new(fitting), 2048)
+    }
+
+    const SWITCHING: Switching = Switching { after: 400, probe_every: 5, probes: 40, refit_above: 2.0 };
+
+    #[test]
+    fn a_surrogate_that_is_off_is_fitted_anew_and_not_for_ever() {
+        // The truth moves by 0.4 once the surrogate is there.
+        let truth = Truth { answers: Vec::new(), from: 420, shift: 0.4, end: usize::MAX };
+        let mut source = source(truth, SWITCHING);
+        let mut sources = Vec::new();
+        for index in 0..2_400 {
+            let ticket = source.submit(request(index));
+            sources.push(source.join(ticket).unwrap().source.unwrap());
+        }
+        assert!(sources[..400].iter().all(|source| *source == "llm"));
+        assert!(sources[400..].iter().all(|source| *source == "surrogate"));
+        let remarks = source.remarks();
+        assert!(remarks[0].starts_with("surrogate fitted after 400 evaluations, to 400 records"), "{remarks:?}");
+        let refits = remarks.iter().filter(|remark| remark.contains("fitted anew")).count();
+        // Old and new records contradict each other: what a fit can't repair calls for no second one.
+        assert!((1..=3).contains(&refits), "{remarks:#?}");
+    }
+
+    #[test]
+    fn a_faithful_surrogate_stays() {
+        let truth = Truth { answers: Vec::new(), from: usize::MAX, shift: 0.0, end: usize::MAX };
+        let mut source = source(truth, Switching { refit_above: 1e6, ..SWITCHING });
+        for index in 0..1_500 {
+            let ticket = source.submit(request(index));
+            let gain = source.join(ticket).unwrap().relative_gain.unwrap();
+            let truth = -0.3 * (index % 101) as f64 / 101.0;
+            assert!((gain - truth).abs() < 0.05, "evaluation {index}: {gain}, not {truth}");
+        }
+        assert_eq!(source.remarks().len(), 1, "{:?}", source.remarks());
+    }
+
+    #[test]
+    fn an_interrupt_stays_one() {
+        let truth = Truth { answers: Vec::new(), from: usize::MAX, shift: 0.0, end: 300 };
+        let mut source = source(truth, SWITCHING);
+        let tickets: Vec<QualityTicket> = (0..401).map(|index| source.submit(request(index))).collect();
+        assert!(matches!(source.join(tickets[400]), Err(QualityError::Interrupted)));
+        assert!(source.remarks()[0].starts_with("no surrogate was fitted"), "{:?}", source.remarks());
     }
 }

@@ -85,6 +85,14 @@ enum Settled {
     Void,
 }
 
+/// A decision that waits.
+struct Kept {
+    facts: DecisionFacts,
+    settled: Settled,
+    /// Whether its controller has had it as a lesson.
+    taught: bool,
+}
+
 /// The steps that a controller has not yet learned from, in the order of its decisions.
 #[derive(Default)]
 struct Lessons {
@@ -97,7 +105,9 @@ struct Lessons {
 #[derive(Default)]
 pub struct Ledger<'p> {
     rows: VecDeque<Ended<'p>>,
-    decisions: VecDeque<(DecisionFacts, Settled)>,
+    decisions: VecDeque<Kept>,
+    /// How many of the first decisions have their row.
+    written: usize,
     /// By controller.
     lessons: Vec<Lessons>,
     /// Updates that no row was written for yet.
@@ -124,7 +134,7 @@ impl Ledger<'_> {
             self.lessons.resize_with(controller + 1, Lessons::default);
         }
         self.lessons[controller].steps.push_back(facts.step);
-        self.decisions.push_back((facts, Settled::UnderWay));
+        self.decisions.push_back(Kept { facts, settled: Settled::UnderWay, taught: false });
     }
 
     /// Takes in what came of an update.
@@ -134,20 +144,20 @@ impl Ledger<'_> {
 
     /// Place of a step among the decisions that are kept.
     fn place(&self, step: u64) -> Option<usize> {
-        let (first, _) = self.decisions.front()?;
-        Some(step.checked_sub(first.step)? as usize)
+        let first = self.decisions.front()?;
+        Some(step.checked_sub(first.facts.step)? as usize)
     }
 
     /// A step's request has ended; gives how many lessons its controller could have next.
     fn step_ended(&mut self, step: u64, controller: u32) -> usize {
         if let Some(entry) = self.place(step).and_then(|place| self.decisions.get_mut(place)) {
-            entry.1 = Settled::Ended;
+            entry.settled = Settled::Ended;
         }
         let Some(mut ended) = self.lessons.get(controller as usize).map(|lessons| lessons.ended) else { return 0 };
         let lessons = &self.lessons[controller as usize].steps;
-        while let Some((_, settled)) =
+        while let Some(kept) =
             lessons.get(ended).and_then(|&step| self.place(step)).and_then(|place| self.decisions.get(place))
-            && !matches!(settled, Settled::UnderWay)
+            && !matches!(kept.settled, Settled::UnderWay)
         {
             ended += 1;
         }
@@ -159,17 +169,20 @@ impl Ledger<'_> {
     fn settle(&mut self, step: u64, settled: Settled) -> Option<u32> {
         let place = self.place(step)?;
         let entry = self.decisions.get_mut(place)?;
-        entry.1 = settled;
-        Some(entry.0.controller)
+        entry.settled = settled;
+        Some(entry.facts.controller)
     }
 
     /// The controller's next step in the order of its decisions, if it is settled.
     fn next_lesson(&mut self, controller: u32) -> Option<(DecisionFacts, Settled)> {
         let &step = self.lessons.get(controller as usize)?.steps.front()?;
-        let &(facts, settled) = self.decisions.get(self.place(step)?)?;
-        if matches!(settled, Settled::UnderWay | Settled::Ended) {
+        let place = self.place(step)?;
+        let kept = self.decisions.get_mut(place)?;
+        if matches!(kept.settled, Settled::UnderWay | Settled::Ended) {
             return None;
         }
+        kept.taught = true;
+        let (facts, settled) = (kept.facts, kept.settled);
         let lessons = self.lessons.get_mut(controller as usize)?;
         lessons.steps.pop_front();
         lessons.ended = lessons.ended.saturating_sub(1);
@@ -186,12 +199,16 @@ impl<'p> Simulation<'p> {
             let ready = self.ledger.step_ended(step, controller);
             self.ports.controllers[controller as usize].lessons_wanted().is_some_and(|wanted| ready >= wanted)
         });
-        if ended.ticket.is_none() && self.ledger.rows.is_empty() {
+        if ended.ticket.is_none() && self.ledger.rows.is_empty() && !learns {
             return self.write(ended);
         }
+        let controller = self.world.ues[ended.row.ue_id as usize].controller;
         self.ledger.rows.push_back(ended);
         if learns || self.ledger.rows.len() >= REORDER_LIMIT {
             self.flush()?;
+        }
+        if learns {
+            self.teach(controller);
         }
         Ok(())
     }
@@ -230,7 +247,10 @@ impl<'p> Simulation<'p> {
                     Settled::Reward(row.reward, source)
                 }
             };
-            if let Some(controller) = self.ledger.settle(step, settled) {
+            // A learner is taught when it wants to be, which no reorder buffer may decide.
+            if let Some(controller) = self.ledger.settle(step, settled)
+                && self.ports.controllers[controller as usize].lessons_wanted().is_none()
+            {
                 self.teach(controller);
             }
         }
@@ -250,15 +270,28 @@ impl<'p> Simulation<'p> {
         }
     }
 
+    /// Hands all controllers what is left, at the end of a run.
+    pub(super) fn teach_the_rest(&mut self) -> Result<(), SimulationError> {
+        for controller in 0..self.ledger.lessons.len() as u32 {
+            self.teach(controller);
+        }
+        self.write_updates()
+    }
+
     /// Writes the decisions whose rewards are in, in the order of the run.
     fn write_decisions(&mut self) -> Result<(), SimulationError> {
-        while let Some(&(facts, settled)) = self.ledger.decisions.front() {
-            match settled {
+        while let Some(kept) = self.ledger.decisions.get(self.ledger.written) {
+            let facts = kept.facts;
+            match kept.settled {
                 Settled::UnderWay | Settled::Ended => break,
                 Settled::Reward(reward, source) => self.ports.recorder.decision(&facts.row(reward, source))?,
                 Settled::Void => {}
             }
+            self.ledger.written += 1;
+        }
+        while self.ledger.written > 0 && self.ledger.decisions.front().is_some_and(|kept| kept.taught) {
             self.ledger.decisions.pop_front();
+            self.ledger.written -= 1;
         }
         self.write_updates()
     }

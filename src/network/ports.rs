@@ -204,6 +204,11 @@ pub trait QualitySource {
     /// Name in the column `quality_source`; `None` for no quality at all.
     fn name(&self) -> Option<&'static str>;
 
+    /// What its user should hear of it after a run, in sentences.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Hands in an evaluation.
     fn submit(&mut self, request: QualityRequest) -> QualityTicket;
 

@@ -44,6 +44,8 @@ pub struct Progress {
     pub ended: u64,
     /// Decisions taken.
     pub steps: u64,
+    /// Once the run has ended: which of how many evaluations is under way, counted from 1.
+    pub evaluation: Option<(u32, u32)>,
 }
 
 impl Progress {
@@ -104,6 +106,8 @@ pub struct Simulation<'p> {
     /// Whether arrivals have stopped for good.
     pub(super) closed: bool,
     arrivals_end: SimTime,
+    /// UEs that have not taken the decisions that [`NetworkSpec::steps_of_each`] asks of them.
+    pub(super) short_of_steps: usize,
     /// Reused between departures.
     pub(super) instants: Vec<SimTime>,
     /// Reused between departures.
@@ -129,6 +133,7 @@ impl<'p> Simulation<'p> {
             edge_load: LoadClock::new(spec.warmup, spec.duration),
             closed: spec.max_requests == Some(0) || spec.max_steps == Some(0),
             arrivals_end: spec.duration,
+            short_of_steps: spec.steps_of_each.iter().filter(|&&steps| steps > 0).count(),
             instants: Vec::new(),
             packets: Packets::default(),
         };
@@ -169,7 +174,10 @@ impl<'p> Simulation<'p> {
             }
         }
         let horizon = self.horizon();
-        self.end_unfinished(horizon).and_then(|()| self.flush()).map_err(|error| self.or_interrupted(error))?;
+        self.end_unfinished(horizon)
+            .and_then(|()| self.flush())
+            .and_then(|()| self.teach_the_rest())
+            .map_err(|error| self.or_interrupted(error))?;
         self.progress.events = self.calendar.popped();
         let servers = match self.spec.edge.discipline {
             Discipline::Fifo { servers } => servers,

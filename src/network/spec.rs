@@ -316,6 +316,8 @@ pub struct NetworkSpec {
     pub max_requests: Option<u64>,
     /// Arrivals stop after so many decisions.
     pub max_steps: Option<u64>,
+    /// Arrivals stop when each UE has taken as many decisions as stands here for it; none for no such rule.
+    pub steps_of_each: Vec<u64>,
     /// Distance of samples.
     pub sample_interval: Option<SimTime>,
 }

@@ -103,7 +103,10 @@ impl Simulation<'_> {
             self.world.ues[ue as usize].split = split;
             let run_step = self.progress.steps;
             self.progress.steps += 1;
-            if !self.closed && self.spec.max_steps.is_some_and(|most| self.progress.steps >= most) {
+            let each = self.spec.steps_of_each.get(ue as usize) == Some(&(step + 1));
+            self.short_of_steps = self.short_of_steps.saturating_sub(usize::from(each));
+            let enough = self.spec.max_steps.is_some_and(|most| self.progress.steps >= most);
+            if !self.closed && (enough || each && self.short_of_steps == 0) {
                 self.close_arrivals(now);
             }
             self.ledger.decided(DecisionFacts {

@@ -3,9 +3,9 @@
 use crate::network::rows::{Cell, CellVisitor, Column, Record, record};
 
 record! {
-    /// One row per episode of an evaluation: the simulator runs on fixed starts with a policy that doesn't learn. The episodes of a UE are the same for every policy.
+    /// One row per episode of an evaluation: the simulator runs on fixed starts with a policy that doesn't learn. Every judged UE has as many episodes, the same for every policy.
     "evaluations.csv" => pub struct EvaluationRow {
-        /// Steps that the policy had learned from: 0 before learning. Empty for the yardsticks.
+        /// Steps of this run that the policy had learned from: 0 before learning (of a policy that doesn't learn, those of its file). UEs of one round may have learned from different numbers. Empty for the yardsticks.
         env_steps: Option<u64>,
         /// `learned`, or a yardstick: `optimal`, `greedy` (both need a quality table, and a reward that follows from it) or `random`.
         policy: &'static str,
@@ -27,5 +27,7 @@ record! {
         reward: f64,
         /// Steps.
         steps: u32,
+        /// Number of the evaluation, from 0; the largest is the last. A controller that kept fewer policies than others is there with its last. Empty for the yardsticks.
+        round: Option<u32>,
     }
 }

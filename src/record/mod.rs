@@ -31,5 +31,5 @@ pub use csv_file::{CsvFile, FileSeal, Sink};
 pub use evaluation_row::EvaluationRow;
 pub use figures::Figures;
 pub use recorder::{Recorded, RunRecorder, Wanted};
-pub use summary::{EvaluationMeans, Overall, Summary};
+pub use summary::{EvaluationMeans, LearningCounts, Overall, Summary};
 pub use summary_row::SummaryRow;

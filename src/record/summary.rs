@@ -15,8 +15,19 @@ pub struct Overall {
     pub uplink: Option<f64>,
     /// Share of time in which the edge's processor was busy.
     pub edge: Option<f64>,
+    /// What was learned.
+    pub learning: LearningCounts,
     /// Mean rewards of an episode in the last evaluation.
     pub evaluation: EvaluationMeans,
+}
+
+/// How often policies were updated. Empty where nobody learns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LearningCounts {
+    /// Updates of all policies together.
+    pub updates: Option<u64>,
+    /// Learners that diverged.
+    pub diverged: Option<u64>,
 }
 
 /// Mean undiscounted rewards of an episode in the last evaluation of a run that learns, all
@@ -178,6 +189,8 @@ impl Summary {
             eval_optimal_mean: overall.evaluation.optimal,
             eval_random_mean: overall.evaluation.random,
             normalised_regret: overall.evaluation.normalised_regret(),
+            policy_updates: overall.learning.updates,
+            diverged_learners: overall.learning.diverged,
             ..with_quantiles(row, &e2e, &ttft, &tpot)
         });
         rows
@@ -242,6 +255,8 @@ impl Summary {
             eval_optimal_mean: None,
             eval_random_mean: None,
             normalised_regret: None,
+            policy_updates: None,
+            diverged_learners: None,
         }
     }
 }

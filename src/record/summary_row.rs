@@ -94,11 +94,15 @@ record! {
         tpot_p99_s: Option<SimTime>,
         /// J: mean undiscounted reward of an episode in the last evaluation of the policies that were learned. Only for `all`, and where a controller could learn, as the three below.
         eval_reward_mean: Option<f64>,
-        /// J*: the same of the optimum by dynamic programming over the quality table, on the same starts. Empty without a table, or where the reward doesn't follow from it.
+        /// J*: the same of the optimum by dynamic programming over the quality table (or surrogate), on the same starts. No bound where rewards aren't the table's (a warning says why). Empty without a table, or where the reward doesn't follow from it.
         eval_optimal_mean: Option<f64>,
         /// The same of uniformly random actions, on the same starts.
         eval_random_mean: Option<f64>,
         /// Normalised regret (J* - J)/(J* - J_random): 0 at the optimum, 1 at chance.
         normalised_regret: Option<f64>,
+        /// Updates of all policies together. Only for `all`, and where a controller learns, as the next.
+        policy_updates: Option<u64>,
+        /// Learners that diverged: a loss or weight was not finite, and they learned no more.
+        diverged_learners: Option<u64>,
     }
 }

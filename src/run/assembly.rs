@@ -270,6 +270,7 @@ fn network(scenario: &Scenario, inputs: &Inputs, problems: &mut Vec<Problem>) ->
         drain_limit: SimTime::from_secs_saturating(scenario.drain_limit_s),
         max_requests: scenario.stop.requests,
         max_steps: scenario.stop.env_steps,
+        steps_of_each: Vec::new(),
         sample_interval: (scenario.output.sample_interval_s > 0.0)
             .then(|| SimTime::from_secs_saturating(scenario.output.sample_interval_s)),
     }

@@ -9,7 +9,7 @@ use crate::network::ports::ServiceMode;
 use crate::network::spec::{NetworkSpec, OutageSpec, RowDelivery};
 use crate::network::workload::{Arrivals, PromptTokens, Workload};
 use crate::run::inputs::Inputs;
-use crate::run::quality_checks::{check_policies, check_surrogate, check_table};
+use crate::run::quality_checks::{check_optimum, check_policies, check_surrogate, check_table};
 use crate::run::wording::counted;
 use crate::scenario::Problem;
 use crate::scenario::schema::{QualitySourceName, Scenario};
@@ -37,6 +37,7 @@ pub fn check_inputs(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec,
     check_table(scenario, inputs, network, problems);
     check_surrogate(scenario, inputs, network, problems);
     check_policies(scenario, inputs, network, problems);
+    check_optimum(scenario, inputs, network, problems);
     check_sessions(scenario, network, problems);
     if network.mode == ServiceMode::Split {
         for group in &network.groups {

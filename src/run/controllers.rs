@@ -10,10 +10,12 @@ use crate::kernel::Streams;
 use crate::network::ports::Controller;
 use crate::network::spec::{NetworkSpec, OutageSpec};
 use crate::network::world::World;
+use crate::record::LearningCounts;
 use crate::rl::{A2c, Agent, Dqn, Policy, PolicyScratch, Ppo};
 use crate::run::assembly::Assembly;
 use crate::run::checks::loss_bounds;
-use crate::scenario::schema::{ActionKind, ControllerKind, ControllerTable};
+use crate::run::wording::counted;
+use crate::scenario::schema::{ActionKind, ControllerKind, ControllerTable, QualitySourceName, Scenario};
 
 /// Who decides in place of the controllers that can learn.
 #[derive(Clone, Copy)]
@@ -35,6 +37,12 @@ pub struct Learned {
     pub ue: Option<u32>,
     /// Its policies, in the order of their steps; the last is the present one.
     pub snapshots: Vec<Snapshot>,
+    /// Steps that it had learned from before the run.
+    pub before: u64,
+    /// Updates of its policy.
+    pub updates: u64,
+    /// Whether it diverged.
+    pub diverged: bool,
 }
 
 impl Assembly {
@@ -69,8 +77,11 @@ impl Assembly {
 
     /// What the yardsticks know; `None` without a table or surrogate.
     fn outlook(&self) -> Option<Outlook> {
-        let of_table = self.inputs.table.clone().map(Expectation::Table);
-        let expectation = of_table.or_else(|| self.inputs.surrogate.clone().map(Expectation::Surrogate))?;
+        let table = self.inputs.table.clone().map(Expectation::Table);
+        let surrogate = self.inputs.surrogate.clone().map(Expectation::Surrogate);
+        // Of two, the one that rewards come from.
+        let by_surrogate = self.scenario.evaluation_source() == QualitySourceName::Surrogate;
+        let expectation = if by_surrogate { surrogate.or(table) } else { table.or(surrogate) }?;
         let cost = self.network.cost.clone();
         let (reward, lambda) = (self.reward, self.scenario.reward.lambda);
         Some(Outlook { expectation, reward, lambda, cost, model_layers: self.network.model_layers })
@@ -132,19 +143,20 @@ impl Assembly {
         let entity = ue.unwrap_or(u32::MAX - number as u32);
         let (inputs, outputs) = (observations.len(), actions.len() as usize);
         let before = self.inputs.policies[number].as_ref().and_then(|file| file.policy(index)).cloned();
-        let agent = agent(table, inputs, outputs, streams, entity, before);
+        let env_steps = self.inputs.policies[number].as_ref().map_or(0, |file| file.env_steps(index));
         if !table.learn {
-            let file = self.inputs.policies[number].as_ref();
-            let env_steps = file.map_or(0, |file| file.env_steps(index));
-            let snapshot = Snapshot { env_steps, policy: agent.policy().clone() };
-            return self.frozen(number, snapshot, table.choose, streams);
+            let policy =
+                before.unwrap_or_else(|| agent(table, inputs, outputs, streams, entity, None).policy().clone());
+            return self.frozen(number, Snapshot { env_steps, policy }, table.choose, streams);
         }
+        let agent = agent(table, inputs, outputs, streams, entity, before);
         let every = self.scenario.evaluation.every_steps;
         let place = LearnerPlace {
             ue,
             table: if tables.len() > 1 { table.name.clone() } else { None },
             steps_per_episode: table.steps_per_episode,
             snapshot_every: (self.scenario.evaluates() && every > 0).then_some(every),
+            learned_before: env_steps,
         };
         Box::new(Learner::new(agent, observations, actions, streams, place))
     }
@@ -161,15 +173,27 @@ impl Assembly {
         let owners = World::controllers(&self.network);
         let of = |controller: &dyn Controller, table: usize, ue: Option<u32>| {
             let known = controller.as_any()?;
-            let snapshots = if let Some(learner) = known.downcast_ref::<Learner>() {
-                learner.snapshots()
+            let mut learned = Learned { table, ue, snapshots: Vec::new(), before: 0, updates: 0, diverged: false };
+            if let Some(learner) = known.downcast_ref::<Learner>() {
+                learned.snapshots = learner.snapshots();
+                learned.before = learner.learned_before();
+                (learned.updates, learned.diverged) = (learner.updates(), learner.has_diverged());
             } else {
                 let frozen = known.downcast_ref::<FrozenPolicy>()?;
-                vec![Snapshot { env_steps: frozen.env_steps, policy: frozen.policy.clone() }]
-            };
-            Some(Learned { table, ue, snapshots })
+                learned.snapshots = vec![Snapshot { env_steps: frozen.env_steps, policy: frozen.policy.clone() }];
+            }
+            Some(learned)
         };
         controllers.iter().zip(owners).map(|(controller, (table, ue))| of(controller.as_ref(), table, ue)).collect()
+    }
+
+    /// Names of the files that policies are saved to.
+    pub fn saved_policies(&self) -> impl Iterator<Item = &str> {
+        let owners = World::controllers(&self.network);
+        let tables = self.scenario.controller.tables().iter().enumerate();
+        let used = tables
+            .filter(move |(number, table)| table.kind.is_learner() && owners.iter().any(|(owner, _)| owner == number));
+        used.filter_map(|(_, table)| table.policy_out.as_deref())
     }
 
     /// The policy files that a scenario asks for: name and content.
@@ -189,7 +213,7 @@ impl Assembly {
             let policies = own
                 .filter_map(|learned| {
                     let Snapshot { env_steps, policy } = learned.snapshots.last()?.clone();
-                    Some(SavedPolicy { ue: learned.ue, env_steps, policy })
+                    Some(SavedPolicy { ue: learned.ue, env_steps: env_steps + learned.before, policy })
                 })
                 .collect();
             let file = PolicyFile {
@@ -200,7 +224,10 @@ impl Assembly {
                 settings: settings.map_err(|error| error.to_string())?,
                 policies,
             };
-            files.push((name.clone(), file));
+            // A table that no UE names has no policies.
+            if !file.policies.is_empty() {
+                files.push((name.clone(), file));
+            }
         }
         Ok(files)
     }
@@ -216,6 +243,41 @@ fn actions(table: &ControllerTable, network: &NetworkSpec) -> ActionSpace {
 /// The same, as policy files have it.
 pub fn saved_actions(table: &ControllerTable, network: &NetworkSpec) -> SavedActions {
     SavedActions::of(&actions(table, network))
+}
+
+/// What a run's user should know of what was learned.
+pub fn learning_remarks(scenario: &Scenario, learned: &[Option<Learned>]) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for (number, table) in scenario.controller.tables().iter().enumerate().filter(|(_, table)| table.learns()) {
+        let own = || learned.iter().flatten().filter(move |learned| learned.table == number);
+        let (all, diverged) = (own().count(), own().filter(|learned| learned.diverged).count());
+        let idle = own().filter(|learned| learned.updates == 0).count();
+        let name = table.name.as_ref().map_or_else(String::new, |name| format!(" of {name:?}"));
+        let learners = counted(all, "learner");
+        if diverged > 0 {
+            remarks.push(format!("{diverged} of {learners}{name} diverged and learned no more; updates.csv says when"));
+        }
+        if idle > 0 {
+            let steps = own().filter_map(|learned| Some(learned.snapshots.last()?.env_steps)).max().unwrap_or(0);
+            let kind = table.kind.name();
+            let key = if table.kind == ControllerKind::Dqn { "learning_starts and updates_every" } else { "n_steps" };
+            remarks.push(format!(
+                "{idle} of {learners}{name} never updated the policy, in up to {}: see {key} of controller.{kind}",
+                counted(steps, "step")
+            ));
+        }
+    }
+    remarks
+}
+
+/// What summary.csv says of it.
+pub fn learning_counts(scenario: &Scenario, learned: &[Option<Learned>]) -> LearningCounts {
+    let learns = scenario.controller.tables().iter().any(ControllerTable::learns);
+    let learners = || learned.iter().flatten();
+    LearningCounts {
+        updates: learns.then(|| learners().map(|learned| learned.updates).sum()),
+        diverged: learns.then(|| learners().filter(|learned| learned.diverged).count() as u64),
+    }
 }
 
 /// An agent that has seen nothing, or goes on with a policy.

@@ -28,6 +28,8 @@ use crate::units::SimTime;
 const REPLICATION: u32 = u32::MAX - 1;
 /// Arrivals go on until all episodes are there, or so long \[s\].
 const LONGEST_S: f64 = 1e9;
+/// Decisions of all UEs at most, for one of a judged UE's.
+const MOST_OTHERS: u64 = 1_000;
 
 /// What evaluations came to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +38,8 @@ pub struct Evaluated {
     pub means: EvaluationMeans,
     /// `evaluations.csv`, if there is a folder.
     pub seal: Option<FileSeal>,
+    /// Episodes that are missing, of so many: their UEs' traces ended, or the network was too busy.
+    pub missing: (usize, usize),
 }
 
 /// Why an evaluation ended early.
@@ -60,51 +64,66 @@ pub struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// Evaluates all that was learned, and the yardsticks; rows go to `folder`, if there is one.
+    /// Evaluates all that was learned, and the yardsticks; rows go to `folder`, if there is one. `told`
+    /// hears before each evaluation which of how many it is.
     ///
     /// # Errors
     /// [`EvaluationError`].
-    pub fn run(&self, learned: &[Option<Learned>], folder: Option<&Path>) -> Result<Evaluated, EvaluationError> {
+    pub fn run(
+        &self,
+        learned: &[Option<Learned>],
+        folder: Option<&Path>,
+        told: &mut dyn FnMut((u32, u32)),
+    ) -> Result<Evaluated, EvaluationError> {
         let mut file = folder.map(CsvFile::create::<EvaluationRow>).transpose()?;
         let mut keep = |rows: &[EvaluationRow]| {
             rows.iter().try_for_each(|row| file.as_mut().map_or(Ok(()), |file| file.push(row)))
         };
-        let network = self.network();
-        let controllers: Vec<u32> = World::new(&network, &self.streams())
+        let controllers: Vec<u32> = World::new(&self.assembly.network, &self.streams())
             .map_err(SimulationError::from)?
             .ues
             .iter()
             .map(|ue| ue.controller)
             .collect();
-        let judged = |ue: u32| learned[controllers[ue as usize] as usize].is_some();
+        let judged: Vec<bool> = controllers.iter().map(|&controller| learned[controller as usize].is_some()).collect();
+        let each = self.episodes_of_each(judged.iter().filter(|&&judged| judged).count());
+        let network = self.network(&judged, each);
+        let wanted = each as usize * judged.iter().filter(|&&judged| judged).count();
+        let mut missing = (0, 0);
+        let mut count = |rows: &[EvaluationRow]| {
+            missing = (missing.0 + wanted.saturating_sub(rows.len()), missing.1 + wanted);
+        };
         let mut means = EvaluationMeans::default();
         let rounds = learned.iter().flatten().map(|learned| learned.snapshots.len()).max().unwrap_or(0);
+        let mut yardsticks = vec![ControllerKind::Random];
+        if self.assembly.has_outlook() {
+            yardsticks.extend([ControllerKind::Greedy, ControllerKind::Optimal]);
+        }
+        let mut numbers = 1..;
+        let all = (rounds + yardsticks.len()) as u32;
+        let mut tell = || told((numbers.next().unwrap_or(all), all));
         for round in 0..rounds {
+            tell();
             // Controllers that kept fewer policies are there with their last.
             let of = |learned: &Option<Learned>| {
                 let kept = &learned.as_ref()?.snapshots;
                 kept.get(round).or(kept.last()).cloned()
             };
             let snapshots: Vec<Option<Snapshot>> = learned.iter().map(of).collect();
-            let mut rows = self.episodes(&network, Cast::Learned(&snapshots), &judged)?;
+            let mut rows = self.episodes(&network, Cast::Learned(&snapshots), each)?;
             means.learned = mean(&rows);
+            count(&rows);
             for row in &mut rows {
                 let snapshot = snapshots[controllers[row.ue_id as usize] as usize].as_ref();
                 row.env_steps = snapshot.map(|snapshot| snapshot.env_steps);
+                row.round = Some(round as u32);
             }
-            let anew = |ue: u32| {
-                let kept = learned[controllers[ue as usize] as usize].as_ref().map(|learned| learned.snapshots.len());
-                kept.is_some_and(|kept| round < kept)
-            };
-            rows.retain(|row| anew(row.ue_id));
             keep(&rows)?;
         }
-        let mut yardsticks = vec![ControllerKind::Random];
-        if self.assembly.has_outlook() {
-            yardsticks.extend([ControllerKind::Greedy, ControllerKind::Optimal]);
-        }
         for kind in yardsticks {
-            let mut rows = self.episodes(&network, Cast::Yardstick(kind), &judged)?;
+            tell();
+            let mut rows = self.episodes(&network, Cast::Yardstick(kind), each)?;
+            count(&rows);
             match kind {
                 ControllerKind::Random => means.random = mean(&rows),
                 ControllerKind::Optimal => means.optimal = mean(&rows),
@@ -116,42 +135,56 @@ impl Evaluation<'_> {
             keep(&rows)?;
         }
         let seal = file.map(CsvFile::finish).transpose()?;
-        Ok(Evaluated { means, seal })
+        Ok(Evaluated { means, seal, missing })
     }
 
     fn streams(&self) -> Streams {
         Streams::new(self.assembly.scenario.evaluation.seed, REPLICATION)
     }
 
-    /// The network of the run, stopped by its episodes and by nothing else.
-    fn network(&self) -> NetworkSpec {
-        let assembly = self.assembly;
-        let steps = assembly.scenario.controller.tables().iter().map(|table| table.steps_per_episode).max();
-        let duration = SimTime::from_secs_saturating(LONGEST_S);
+    /// Episodes of each UE that is judged: together at least what the scenario asks for.
+    fn episodes_of_each(&self, judged: usize) -> u32 {
+        self.assembly.scenario.evaluation.episodes.div_ceil(judged.max(1) as u32)
+    }
+
+    /// The network of the run, stopped when each judged UE has had its episodes.
+    fn network(&self, judged: &[bool], each: u32) -> NetworkSpec {
+        let network = &self.assembly.network;
+        let steps = steps_by_ue(network);
+        let of = |(&judged, &steps): (&bool, &u32)| if judged { u64::from(each) * u64::from(steps) } else { 0 };
+        let steps_of_each: Vec<u64> = judged.iter().zip(&steps).map(of).collect();
+        // A trace may end before its UE has had its episodes; others then go on in vain.
+        let most = steps_of_each.iter().sum::<u64>().saturating_mul(MOST_OTHERS);
         NetworkSpec {
-            duration,
+            duration: SimTime::from_secs_saturating(LONGEST_S),
             warmup: SimTime::ZERO,
             max_requests: None,
-            max_steps: Some(u64::from(assembly.scenario.evaluation.episodes) * u64::from(steps.unwrap_or(1))),
+            max_steps: Some(most),
+            steps_of_each,
             sample_interval: None,
-            ..assembly.network.clone()
+            ..network.clone()
         }
     }
 
-    /// The whole episodes of the UEs that are judged, in the order of their ends.
+    /// The first so many whole episodes of each UE that is judged, in the order of their ends.
     fn episodes(
         &self,
         network: &NetworkSpec,
         cast: Cast<'_>,
-        judged: &dyn Fn(u32) -> bool,
+        each: u32,
     ) -> Result<Vec<EvaluationRow>, EvaluationError> {
         let (assembly, streams) = (self.assembly, self.streams());
         let mut quality =
             assembly.quality_of(assembly.scenario.evaluation_source(), streams, self.pool, self.interrupt.flag());
         let prompts = assembly.prompts();
         let mut controllers = assembly.cast(streams, cast);
-        let mut recorder =
-            Episodes { steps_per_episode: steps_by_ue(network), judged, under_way: BTreeMap::new(), whole: Vec::new() };
+        let mut recorder = Episodes {
+            network,
+            each,
+            steps_per_episode: steps_by_ue(network),
+            under_way: BTreeMap::new(),
+            whole: Vec::new(),
+        };
         let ports = Ports {
             prompts: prompts.as_ref(),
             reward: &assembly.reward,
@@ -185,8 +218,10 @@ fn steps_by_ue(network: &NetworkSpec) -> Vec<u32> {
 
 /// Adds up the rewards of episodes.
 struct Episodes<'a> {
+    network: &'a NetworkSpec,
+    /// Episodes that count, of each UE.
+    each: u32,
     steps_per_episode: Vec<u32>,
-    judged: &'a dyn Fn(u32) -> bool,
     /// By UE.
     under_way: BTreeMap<u32, EvaluationRow>,
     whole: Vec<EvaluationRow>,
@@ -198,7 +233,8 @@ impl Recorder for Episodes<'_> {
     }
 
     fn decision(&mut self, row: &DecisionRow<'_>) -> Result<(), RecordError> {
-        let (Some(reward), true) = (row.reward, (self.judged)(row.ue_id)) else { return Ok(()) };
+        let judged = self.network.steps_of_each.get(row.ue_id as usize).is_some_and(|&steps| steps > 0);
+        let (Some(reward), true) = (row.reward, judged && row.episode < self.each) else { return Ok(()) };
         if row.step_in_episode == 0 {
             let first = EvaluationRow {
                 env_steps: None,
@@ -212,6 +248,7 @@ impl Recorder for Episodes<'_> {
                 last_split: row.split,
                 reward: 0.0,
                 steps: 0,
+                round: None,
             };
             self.under_way.insert(row.ue_id, first);
         }

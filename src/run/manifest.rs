@@ -50,6 +50,8 @@ pub struct Manifest {
     pub instruction_set: &'static str,
     /// Counts of what happened: events, requests, and so on.
     pub counts: BTreeMap<String, u64>,
+    /// What its user should know of it, in sentences.
+    pub remarks: Vec<String>,
     /// Content hashes of the inputs.
     pub inputs: BTreeMap<String, String>,
     /// The resolved scenario.
@@ -83,6 +85,7 @@ impl Manifest {
             threads: 1,
             instruction_set: instruction_set(),
             counts: BTreeMap::new(),
+            remarks: Vec::new(),
             inputs: BTreeMap::new(),
             scenario,
             resolved: Value::Null,

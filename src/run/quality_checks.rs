@@ -1,8 +1,8 @@
 //! Whether a quality table, a surrogate and policies fit the scenario that names them.
 
-use crate::channel::{FadingKind, Reception};
+use crate::channel::{Draw, FadingKind, LossUnit, Parameter, Reception};
 use crate::control::{Input, Surrogate};
-use crate::network::spec::{ChannelSpec, NetworkSpec, OutageSpec};
+use crate::network::spec::{ChannelSpec, InitialSplit, NetworkSpec, OutageSpec};
 use crate::network::world::World;
 use crate::run::checks::{loss_bounds, prompt_bounds, word};
 use crate::run::controllers::saved_actions;
@@ -10,7 +10,7 @@ use crate::run::inputs::Inputs;
 use crate::run::wording::counted;
 use crate::scenario::Problem;
 use crate::scenario::air::ChannelTable;
-use crate::scenario::schema::{ControllerKind, NO_MODEL, RewardKind, Scenario, WindowKind};
+use crate::scenario::schema::{ControllerKind, NO_MODEL, QualitySourceName, RewardKind, Scenario, WindowKind};
 
 pub(super) fn check_table(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, problems: &mut Vec<Problem>) {
     let Some(table) = &inputs.table else { return };
@@ -257,7 +257,12 @@ pub(super) fn check_policies(scenario: &Scenario, inputs: &Inputs, network: &Net
         let observed: Vec<&str> = table.observe.iter().map(|observed| observed.name()).collect();
         let actions = saved_actions(table, network);
         let controllers = owners.iter().filter(|(owner, _)| *owner == index).count();
-        if let Err(error) = file.check(name, table.kind.name(), &observed, &actions, controllers) {
+        let (hidden, activation) = table.hidden();
+        let checked = file
+            .check(name, table.kind.name(), &observed, &actions, controllers)
+            // One that doesn't learn comes with its own networks.
+            .and_then(|()| if table.learn { file.check_networks(name, hidden, activation) } else { Ok(()) });
+        if let Err(error) = checked {
             problems.push(
                 Problem::error(
                     format!("{}.policy_in", scenario.controller.path("controller", index)),
@@ -266,5 +271,52 @@ pub(super) fn check_policies(scenario: &Scenario, inputs: &Inputs, network: &Net
                 .with_hint("set the scenario's keys to those of the policy, or take another policy"),
             );
         }
+    }
+}
+
+/// Where evaluations have an optimum, it is one: rewards are what the table says, and stay so for an episode.
+pub(super) fn check_optimum(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, problems: &mut Vec<Problem>) {
+    let expects = inputs.table.is_some() || inputs.surrogate.is_some();
+    if !scenario.evaluates() || !expects || scenario.reward.kind == RewardKind::Weighted {
+        return;
+    }
+    // That real rewards aren't a table's is what who asks for them wants to see.
+    if !matches!(scenario.evaluation_source(), QualitySourceName::Table | QualitySourceName::Surrogate) {
+        return;
+    }
+    let tables = scenario.controller.tables();
+    let judged = |controller: usize| tables[controller].kind.is_learner();
+    let (mut outages, mut moving, mut late) = (false, false, false);
+    for group in network.groups.iter().filter(|group| judged(group.controller)) {
+        let channel = &network.channels[group.channel];
+        let loses = channel.loss_unit != LossUnit::ElementIid && loss_bounds(&channel.outage).1 > 0.0;
+        outages |= loses && channel.fading != FadingKind::None;
+        late |= group.deadline.is_some();
+        let parameters = match &channel.outage {
+            OutageSpec::ScaleAndLoss { rayleigh_scale: a, loss_probability: b }
+            | OutageSpec::ScaleAndThreshold { rayleigh_scale: a, gain_threshold: b }
+            | OutageSpec::ThresholdAndLoss { gain_threshold: a, loss_probability: b } => [a, b, &channel.noise_std],
+        };
+        let varies = |parameter: &&Parameter| {
+            matches!(parameter, Parameter::Walk { .. } | Parameter::Drawn { draw: Draw::PerRequest, .. })
+        };
+        moving |= parameters.iter().any(varies);
+    }
+    moving |= matches!(network.split.initial, InitialSplit::Drawn { draw: Draw::PerRequest, .. });
+    let reasons: Vec<&str> = [
+        (outages, "a request may be lost whole, which the table doesn't know"),
+        (late, "a request may be late"),
+        (moving, "conditions or the split are drawn anew within an episode"),
+    ]
+    .into_iter()
+    .filter_map(|(holds, reason)| holds.then_some(reason))
+    .collect();
+    if !reasons.is_empty() {
+        let message = format!("the optimum of the evaluation is an estimate and no bound: {}", reasons.join("; "));
+        problems.push(
+            Problem::warning("evaluation", message).with_hint(
+                "regret may be below 0; loss_unit = \"element-iid\" and draw = \"per-episode\" make it exact",
+            ),
+        );
     }
 }

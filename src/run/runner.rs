@@ -12,7 +12,7 @@ use crate::network::ports::RecordError;
 use crate::network::simulation::{Ports, Progress, Simulation, SimulationError, Totals};
 use crate::record::{Figures, FileSeal, Overall, Recorded, RunRecorder, Summary, Wanted};
 use crate::run::assembly::Assembly;
-use crate::run::controllers::Learned;
+use crate::run::controllers::{Learned, learning_counts, learning_remarks};
 use crate::run::evaluation::{Evaluated, Evaluation, EvaluationError};
 use crate::run::identity::RunIdentity;
 use crate::run::manifest::Manifest;
@@ -60,6 +60,8 @@ pub enum RunOutcome {
         wall_s: f64,
         /// What it came to.
         figures: Figures,
+        /// What its user should know of it, in sentences.
+        remarks: Vec<String>,
     },
     /// Its results were there already.
     Skipped {
@@ -206,9 +208,7 @@ impl Job {
         required.extend(wanted.series.then_some("series.csv"));
         required.extend(wanted.updates.then_some("updates.csv"));
         required.extend(assembly.scenario.evaluates().then_some("evaluations.csv"));
-        required.extend(
-            tables.iter().filter(|table| table.kind.is_learner()).filter_map(|table| table.policy_out.as_deref()),
-        );
+        required.extend(assembly.saved_policies());
         let run_id = self.run_id();
         let name = &assembly.scenario.name;
         let attempt = match ResultFolder::open(&options.out, name, &run_id, &required, options.force)? {
@@ -222,7 +222,11 @@ impl Job {
 
         let recorder = RunRecorder::create(attempt.path(), wanted, self.summary())?;
         let (totals, recorded) = match self.simulate(recorder, Some(attempt.path()), pool, &options.interrupt, watch)? {
-            Simulated::Whole { totals, recorded } => (totals, recorded),
+            Simulated::Whole(whole) => {
+                let Whole { totals, recorded, remarks } = *whole;
+                manifest.remarks = remarks;
+                (totals, recorded)
+            }
             Simulated::Interrupted { at, written } => {
                 // Rows so far stay, whole; the folder says that it is no finished run.
                 let partial =
@@ -239,9 +243,9 @@ impl Job {
             manifest.counts.insert(key.to_owned(), count);
         }
         let manifest = manifest.complete(recorded.seals);
-        let wall_s = manifest.wall_s;
+        let (wall_s, remarks) = (manifest.wall_s, manifest.remarks.clone());
         let path = attempt.finish(&manifest)?.path;
-        Ok(RunOutcome::Finished { path, totals, wall_s, figures: recorded.figures })
+        Ok(RunOutcome::Finished { path, totals, wall_s, figures: recorded.figures, remarks })
     }
 
     /// Runs it and leaves no file: the figures have the text that `summary.csv` would have.
@@ -256,7 +260,7 @@ impl Job {
         watch: &mut dyn FnMut(&Progress),
     ) -> Result<Measured, RunError> {
         match self.simulate(RunRecorder::in_memory(self.summary()), None, pool, interrupt, watch)? {
-            Simulated::Whole { totals, recorded } => Ok(Measured { figures: recorded.figures, totals }),
+            Simulated::Whole(whole) => Ok(Measured { figures: whole.recorded.figures, totals: whole.totals }),
             Simulated::Interrupted { at, .. } => Err(RunError::Interrupted { at, partial: None }),
         }
     }
@@ -298,8 +302,13 @@ impl Job {
         match totals {
             Ok(totals) => {
                 let learned = assembly.learned(&controllers);
+                let mut remarks = quality.remarks();
+                remarks.extend(learning_remarks(&assembly.scenario, &learned));
+                // What was learned is kept even if its evaluation is not.
+                let policies = folder.map(|folder| save_policies(assembly, &learned, folder)).transpose()?;
                 let evaluated = if assembly.scenario.evaluates() {
-                    match (Evaluation { assembly, pool, interrupt }).run(&learned, folder) {
+                    let mut told = |number| watch(&Progress { evaluation: Some(number), ..totals.progress });
+                    match (Evaluation { assembly, pool, interrupt }).run(&learned, folder, &mut told) {
                         Ok(evaluated) => evaluated,
                         Err(EvaluationError::Simulation(SimulationError::Interrupted { .. })) => {
                             let at = totals.progress.now;
@@ -315,12 +324,18 @@ impl Job {
                     Evaluated::default()
                 };
                 let (uplink, edge) = (totals.uplink_utilisation, totals.edge_utilisation);
-                let mut recorded = recorder.finish(&Overall { uplink, edge, evaluation: evaluated.means })?;
-                recorded.seals.extend(evaluated.seal);
-                if let Some(folder) = folder {
-                    recorded.seals.extend(save_policies(assembly, &learned, folder)?);
+                if let (lacking @ 1.., all) = evaluated.missing {
+                    remarks.push(format!(
+                        "{lacking} of {} evaluated are missing: a trace ended, or the network is too busy",
+                        counted(all, "episode")
+                    ));
                 }
-                Ok(Simulated::Whole { totals, recorded })
+                let learning = learning_counts(&assembly.scenario, &learned);
+                let overall = Overall { uplink, edge, learning, evaluation: evaluated.means };
+                let mut recorded = recorder.finish(&overall)?;
+                recorded.seals.extend(evaluated.seal);
+                recorded.seals.extend(policies.into_iter().flatten());
+                Ok(Simulated::Whole(Box::new(Whole { totals, recorded, remarks })))
             }
             Err(SimulationError::Interrupted { now }) => {
                 recorder.summary_mut().set_window(now.saturating_sub(network.warmup));
@@ -351,10 +366,17 @@ fn save_policies(
     files.into_iter().map(save).collect()
 }
 
+/// A simulation that came to its end.
+struct Whole {
+    totals: Totals,
+    recorded: Recorded,
+    remarks: Vec<String>,
+}
+
 /// How a simulation ended.
 enum Simulated {
     /// At its end.
-    Whole { totals: Totals, recorded: Recorded },
+    Whole(Box<Whole>),
     /// Earlier, for somebody asked; `written` says whether the rows so far could be kept.
     Interrupted { at: SimTime, written: Result<(), RecordError> },
 }

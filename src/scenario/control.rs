@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{Choosing, Observed};
-use crate::rl::{A2cSettings, DqnSettings, PpoSettings};
+use crate::rl::{A2cSettings, Activation, DqnSettings, PpoSettings};
 
 /// Where perplexity comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -67,14 +67,14 @@ impl Default for QualityTable {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationTable {
-    /// Episodes of an evaluation, of all UEs together, the same starts for every policy; 0 for no evaluations. The yardsticks "optimal" and "greedy" (with a quality table) and "random" meet them, too.
+    /// Episodes of an evaluation, of all UEs together, the same for every policy; 0 for no evaluations. Every UE whose controller can learn has as many, rounded up. The yardsticks "optimal" and "greedy" (with a quality table or surrogate) and "random" meet them, too.
     #[schemars(range(max = 10_000_000))]
     pub episodes: u32,
     /// Steps that a controller learns from between two evaluations; 0 for one evaluation, after the run.
     pub every_steps: u64,
     /// Seed of the evaluations: it doesn't change with the run's, so that all runs meet the same starts.
     pub seed: u64,
-    /// How the policies choose while they are evaluated.
+    /// How the policies of controllers that learn choose while they are evaluated; those that don't learn choose by `controller.choose` there, too.
     pub choose: Choosing,
     /// Where perplexity comes from in evaluations. Default: `quality.source`; of "…-then-surrogate" the true one.
     pub source: Option<QualitySourceName>,
@@ -180,7 +180,7 @@ pub struct ControllerTable {
     pub steps_per_episode: u32,
     /// Whether a controller that can learn does; if not, its policy stays as it is: from `policy_in`, or with its first weights.
     pub learn: bool,
-    /// How a policy that doesn't learn chooses. One that learns explores in its own way.
+    /// How a policy that doesn't learn (`learn = false`) chooses, in evaluations as well. One that learns explores in its own way.
     pub choose: Choosing,
     /// File of the policy to begin with, as `policy_out` leaves it: of one policy, for all, or of one for each UE.
     pub policy_in: Option<String>,
@@ -202,6 +202,15 @@ impl ControllerTable {
 }
 
 impl ControllerTable {
+    /// Widths of the hidden layers, and what they apply.
+    pub fn hidden(&self) -> (&[u32], Activation) {
+        match self.kind {
+            ControllerKind::A2c => (&self.a2c.hidden, self.a2c.activation),
+            ControllerKind::Dqn => (&self.dqn.hidden, self.dqn.activation),
+            _ => (&self.ppo.hidden, self.ppo.activation),
+        }
+    }
+
     /// Rewards between two updates of the policy; of "dqn", between two rows of updates.csv.
     pub fn rollout(&self) -> u64 {
         match self.kind {

@@ -9,6 +9,7 @@ pub mod air;
 pub mod control;
 pub mod devices;
 mod document;
+mod learning;
 pub mod nodes;
 mod outline;
 mod overlay;

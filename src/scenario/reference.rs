@@ -359,7 +359,8 @@ pub fn scenario_reference_markdown(schema: &Json) -> String {
             };
             let mut cells =
                 [kind.as_str(), &default, schemas.text(schema, "description").unwrap_or("")].map(table_cell);
-            for (value, meaning) in schemas.meanings(schema, MAX_REFERENCES) {
+            let items = schemas.items(schema).map(|items| schemas.meanings(items, MAX_REFERENCES)).unwrap_or_default();
+            for (value, meaning) in schemas.meanings(schema, MAX_REFERENCES).into_iter().chain(items) {
                 let _ = write!(cells[2], "<br>`{}`: {}", toml_text(value), table_cell(meaning));
             }
             let _ = writeln!(text, "| <a id=\"{anchor}\"></a>`{key}` | {} |", cells.join(" | "));

@@ -75,7 +75,10 @@ pub fn unused(scenario: &Scenario) -> Vec<Problem> {
     let idle_evaluation = !scenario.evaluates();
     idle("evaluation.every_steps".into(), idle_evaluation && evaluation.every_steps > 0, because);
     idle("evaluation.source".into(), idle_evaluation && evaluation.source.is_some(), because);
-    idle("evaluation.choose".into(), idle_evaluation && evaluation.choose != untouched.choose, because);
+    let choose = evaluation.choose != untouched.choose;
+    idle("evaluation.choose".into(), idle_evaluation && choose, because);
+    let frozen = !idle_evaluation && !controllers.iter().any(ControllerTable::learns);
+    idle("evaluation.choose".into(), frozen && choose, "policies that don't learn choose by controller.choose");
     idle("evaluation.seed".into(), idle_evaluation && evaluation.seed != untouched.seed, because);
     let (quality, untouched) = (&scenario.quality, QualityTable::default());
     let switches =

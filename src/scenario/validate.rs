@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use crate::channel::{FadingKind, LossUnit, Reception};
 use crate::scenario::air::ChannelTable;
 use crate::scenario::devices;
+use crate::scenario::learning::{check_evaluation, check_file_name, check_learner};
 use crate::scenario::nodes::{DisciplineName, UeTable, WorkloadKind, WorkloadTable};
 use crate::scenario::problem::Problem;
-use crate::scenario::schema::{
-    ActionKind, ControllerKind, ControllerTable, NO_MODEL, QualitySourceName, RewardKind, Scenario,
-};
+use crate::scenario::schema::{ActionKind, ControllerKind, NO_MODEL, QualitySourceName, RewardKind, Scenario};
 use crate::scenario::values::{Count, NumberOr, SplitMax, Varying};
 use crate::scenario::walk::nearest;
 
@@ -50,6 +49,7 @@ pub fn validate(scenario: &Scenario) -> Vec<Problem> {
     }
     check_edge(&mut problems, scenario);
     check_quality(&mut problems, scenario);
+    check_evaluation(&mut problems, scenario);
     problems
 }
 
@@ -323,7 +323,7 @@ fn check_controllers(problems: &mut Vec<Problem>, scenario: &Scenario) {
             );
         }
         if table.kind.is_learner() {
-            check_learner(problems, &path, table, scenario);
+            check_learner(problems, &path, index, scenario);
         }
         if let Some(name) = &table.policy_out {
             check_file_name(problems, &format!("{path}.policy_out"), name);
@@ -334,48 +334,6 @@ fn check_controllers(problems: &mut Vec<Problem>, scenario: &Scenario) {
                 );
             }
         }
-    }
-}
-
-/// A controller that can learn.
-fn check_learner(problems: &mut Vec<Problem>, path: &str, table: &ControllerTable, scenario: &Scenario) {
-    let mut seen = BTreeSet::new();
-    if let Some(twice) = table.observe.iter().find(|observed| !seen.insert(**observed)) {
-        problems.push(
-            Problem::error(format!("{path}.observe"), "this is observed twice")
-                .with_value(format!("\"{}\"", twice.name()))
-                .with_hint("name each quantity once"),
-        );
-    }
-    let one = match table.action {
-        ActionKind::Relative => table.moves.len() < 2,
-        ActionKind::Direct => scenario.split.max == SplitMax::Layer(scenario.split.min),
-    };
-    if one {
-        problems.push(
-            Problem::error(path, "a learner with one action has nothing to choose")
-                .with_hint("give it several moves, or several splits"),
-        );
-    }
-    if scenario.quality.source == QualitySourceName::None && table.learn {
-        problems.push(
-            Problem::error("quality.source", "without a quality there is no reward to learn from")
-                .with_value("\"none\"")
-                .with_hint("take another source, or a controller that doesn't learn"),
-        );
-    }
-}
-
-/// The name of a policy file in the run's folder.
-fn check_file_name(problems: &mut Vec<Problem>, path: &str, name: &str) {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let stem = name.strip_suffix(".safetensors").unwrap_or_default();
-    if stem.is_empty() || name.len() > 100 || name.starts_with('.') || !name.bytes().all(plain) {
-        problems.push(
-            Problem::error(path, "this can't be the name of a policy file: it lies in the run's folder")
-                .with_value(format!("{name:?}"))
-                .with_allowed("letters, digits, `-`, `_` and `.`, ending in `.safetensors`, up to 100"),
-        );
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use splitwave::control::{PolicyFile, Surrogate};
 use splitwave::llm::*;
 use splitwave::scenario::LoadedScenario;
 
@@ -36,6 +37,10 @@ fn seeds_of_the_fuzz_targets_are_valid() {
         Ok::<(), LoadError>(())
     });
     assert_eq!(found, 9);
+    let found = seeds("policy", |bytes| PolicyFile::from_bytes(bytes).map(|_| ()));
+    assert_eq!(found, 2);
+    let found = seeds("surrogate", |bytes| Surrogate::from_bytes("seed.safetensors", bytes).map(|_| ()));
+    assert_eq!(found, 1);
     let target = include_str!("../../fuzz/targets/safetensors.rs");
     let config = target.split("r#\"").nth(1).unwrap().split("\"#").next().unwrap();
     let config = DecoderConfig::from_json("config.json", config.as_bytes()).unwrap();

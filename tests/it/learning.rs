@@ -174,14 +174,32 @@ fn a_policy_goes_on_from_its_file() {
     refuse(
         "observations.toml",
         &with(observe, "observe = [\"split\", \"noise_std\"]"),
-        &["observations of the policy: loss_probability, split; of the scenario: split, noise_std", "policy_in"],
+        &["observations of the policy file: loss_probability, split; of the scenario: split, noise_std", "policy_in"],
     );
     refuse(
         "actions.toml",
         &with(observe, &format!("{observe}\nmoves = [-2, 0, 2]")),
-        &["actions of the policy: moves [-1, 0, 1]; of the scenario: moves [-2, 0, 2]"],
+        &["actions of the policy file: moves [-1, 0, 1]; of the scenario: moves [-2, 0, 2]"],
     );
-    refuse("kind.toml", &with("kind = \"ppo\"", "kind = \"a2c\""), &["kind of the policy: ppo; of the scenario: a2c"]);
+    refuse(
+        "kind.toml",
+        &with("kind = \"ppo\"", "kind = \"a2c\""),
+        &["kind of the policy file: ppo; of the scenario: a2c"],
+    );
+    // Networks of other widths can't go on learning; frozen, the file brings its own.
+    let narrow = SURFACE.replace("[reward]", "[controller.ppo]\nhidden = [16]\n[reward]");
+    refuse(
+        "narrow.toml",
+        &narrow.replace("kind = \"ppo\"", further),
+        &["hidden layers of the policy file: [64, 64], tanh; of the scenario: [16], tanh", "policy_in"],
+    );
+    place.write(
+        "frozen16.toml",
+        narrow.replace("kind = \"ppo\"", frozen).replace("name = \"surface\"", "name = \"frozen16\""),
+    );
+    let frozen_run = &place.run(&["frozen16.toml"], "results/frozen16")[0];
+    assert!((number(&summary_of_all(frozen_run), "eval_reward_mean") - trained).abs() < 1e-12);
+
     let whole = fs::read(place.path("policy.safetensors")).unwrap();
     for (name, bytes, part) in [
         ("cut", &whole[..whole.len() - 100], "not a whole safetensors file"),
@@ -249,6 +267,128 @@ fn every_kind_learns_per_ue_or_shared() {
     }
 }
 
+/// Seven UEs of one learner, some slower than others, beside a busy group that nobody judges.
+#[test]
+fn every_judged_ue_has_the_same_episodes_under_every_policy() {
+    let text = SURFACE
+        .replace("[controller]\n", "[[controller]]\nname = \"learner\"\nscope = \"shared\"\n")
+        .replace("[reward]", "[[controller]]\nname = \"still\"\nkind = \"fixed\"\n[reward]")
+        .replace("[[ue]]\nname = \"phone\"", "[[ue]]\nname = \"phone\"\ncontroller = \"learner\"\ncount = 7")
+        .replace("[output]", "[[ue]]\nname = \"busy\"\ncontroller = \"still\"\ncount = 2\nworkload = { rate_per_s = 2.0, prompt_tokens = 1 }\n[output]")
+        .replace("think_time_s = 0.0", "think_time_s = 0.3")
+        .replace("episodes = 200\nevery_steps = 1000", "episodes = 50")
+        .replace("env_steps = 2000", "env_steps = 4000");
+    let place = Place::with(&text);
+    let run = &place.run(&["s.toml"], "results/surface")[0];
+    let (_, rows) = csv_rows(&run.join("evaluations.csv"));
+    let starts = |policy: &str| {
+        let of = |row: &&BTreeMap<String, String>| row["policy"] == policy;
+        let start = |row: &BTreeMap<String, String>| {
+            ["ue_id", "episode", "loss_probability", "first_split"].map(|column| row[column].clone())
+        };
+        let mut starts: Vec<_> = rows.iter().filter(of).map(start).collect();
+        starts.sort();
+        starts
+    };
+    let random = starts("random");
+    assert_eq!(random.len(), 7 * 8, "50 over 7 UEs, rounded up");
+    for policy in ["learned", "greedy", "optimal"] {
+        assert_eq!(starts(policy), random, "{policy}");
+    }
+    assert!(rows.iter().all(|row| (row["policy"] == "learned") == (row["round"] == "0")));
+}
+
+/// What a shared learner learns depends on when requests end, not on when waiting rows are joined:
+/// an idle network beside it fills the reorder buffer and changes nothing.
+#[test]
+fn unrelated_requests_do_not_change_what_is_learned() {
+    let text = |rate: f64| {
+        format!(
+            r#"
+name = "reorder"
+duration_s = 1500.0
+[model]
+source = "none"
+[quality]
+source = "table"
+table = "llama-2-7b"
+[split]
+max = 10
+[[controller]]
+name = "learner"
+kind = "ppo"
+scope = "shared"
+observe = ["loss_probability", "split"]
+policy_out = "p.safetensors"
+[[controller]]
+name = "still"
+kind = "fixed"
+[controller.ppo]
+[reward]
+kind = "relative-gain"
+[evaluation]
+episodes = 0
+[channel]
+loss_probability = {{ min = 0.0, max = 0.3, draw = "per-episode" }}
+noise_std = 0.0
+loss_unit = "element-iid"
+fading = "none"
+[radio]
+sharing = "ideal"
+[[ue]]
+name = "phone"
+controller = "learner"
+count = 5
+workload = {{ rate_per_s = 0.1, prompt_tokens = 20 }}
+[[ue]]
+name = "other"
+controller = "still"
+workload = {{ rate_per_s = {rate:?}, prompt_tokens = 20 }}
+[edge]
+discipline = "fifo"
+servers = 1000
+service_time = {{ law = "deterministic", mean_ms = 50.0 }}
+"#
+        )
+        .replace("[controller.ppo]\n", "")
+    };
+    let mut updates = Vec::new();
+    for rate in [0.01, 7.0] {
+        let place = Place::with(&text(rate));
+        let run = &place.run(&["s.toml"], "results/reorder")[0];
+        updates
+            .push((fs::read_to_string(run.join("updates.csv")).unwrap(), fs::read(run.join("p.safetensors")).unwrap()));
+    }
+    assert!(updates[0].0.lines().count() > 1, "{}", updates[0].0);
+    assert_eq!(updates[0].0, updates[1].0);
+    assert!(updates[0].1 == updates[1].1);
+}
+
+/// What a user should know is said, and stands in the manifest and in summary.csv.
+#[test]
+fn learners_that_do_not_learn_are_named() {
+    let place = Place::with(
+        &SURFACE.replace("env_steps = 2000", "env_steps = 300").replace("every_steps = 1000", "every_steps = 0"),
+    );
+    let done = place.splitwave(&["run", "s.toml"]);
+    done.says(
+        0,
+        &[
+            "takes 400 steps per update",
+            "raise stop.env_steps by 100",
+            "1 of 1 learner never updated the policy, in up to 300 steps",
+        ],
+    );
+    let text = SURFACE.replace("[reward]", "[controller.ppo]\nlearning_rate = 1e30\n[reward]");
+    let place = Place::with(&text);
+    let done = place.splitwave(&["run", "s.toml"]);
+    done.says(0, &["1 of 1 learner diverged"]);
+    let run = &place.finished("results/surface")[0];
+    assert_eq!(summary_of_all(run)["diverged_learners"], "1");
+    let remarks = crate::cli_support::manifest(run)["remarks"].to_string();
+    assert!(remarks.contains("diverged"), "{remarks}");
+}
+
 /// Writes down what it is taught.
 struct Diary {
     inner: Ppo,
@@ -299,7 +439,7 @@ fn lessons_follow_the_decisions_of_each_ue() {
     let streams = Streams::new(1, 0);
     let inner = Ppo::new(2, 3, settings, streams, 0);
     let actions = ActionSpace { min: 1, max: 8, moves: Some(vec![-1, 0, 1]) };
-    let place = LearnerPlace { ue: None, table: None, steps_per_episode: 5, snapshot_every: None };
+    let place = LearnerPlace { ue: None, table: None, steps_per_episode: 5, snapshot_every: None, learned_before: 0 };
     let agent = Box::new(Diary { inner, lessons: Arc::clone(&lessons) });
     let learner = Learner::new(agent, space, actions, streams, place);
     let finished = simulate_with(&assembly, 1, 0, vec![Box::new(learner)]);

@@ -1,6 +1,7 @@
 //! What can be wrong with records, and with what is asked of a fit.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::control::{Input, SurrogateError, TrainingError};
 use crate::network::ports::RecordError;
@@ -15,7 +16,15 @@ pub enum FitError {
         /// The file.
         file: String,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// A table that no profile makes.
+    #[error("{file}: there is no table; `splitwave profile --records N` makes none")]
+    NoTable {
+        /// The file.
+        file: String,
+        /// The records beside it.
+        records: String,
     },
     /// A file is no CSV.
     #[error("{file}: {source}")]
@@ -73,6 +82,25 @@ pub enum FitError {
         /// What may.
         allowed: &'static str,
     },
+    /// A gain that isn't that of its row's perplexities.
+    #[error(
+        "{file}, line {line}: `relative_ppl_gain` is {gain}, but (ppl_clean - ppl)/ppl_clean = ({clean} - {ppl})/{clean} \
+         = {computed}"
+    )]
+    Contradiction {
+        /// The file.
+        file: String,
+        /// Line in the file.
+        line: u64,
+        /// What stands there.
+        gain: f64,
+        /// PPL of the row.
+        ppl: f64,
+        /// PPL without a channel.
+        clean: f64,
+        /// The gain by these.
+        computed: f64,
+    },
     /// Rows were made with different settings.
     #[error("{file}, line {line}: `{column}` is `{value}`, but `{first}` in {place}")]
     Mixed {
@@ -109,6 +137,12 @@ pub enum FitError {
     #[error("--inputs: `{name}` is no input; allowed: {}", Input::ALL.map(Input::name).join(", "))]
     Input {
         /// What was asked for.
+        name: String,
+    },
+    /// An input that is asked for twice.
+    #[error("--inputs: `{name}` stands there twice; allowed: each input once")]
+    InputTwice {
+        /// The input.
         name: String,
     },
     /// An option out of range.
@@ -150,6 +184,16 @@ fn shown(value: &str) -> String {
 }
 
 impl FitError {
+    /// A file that can't be read.
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        let (file, records) = (path.display().to_string(), path.with_file_name("records.csv"));
+        let is_table = path.file_name().is_some_and(|name| name == "table.csv");
+        if is_table && source.kind() == io::ErrorKind::NotFound && records.exists() {
+            return Self::NoTable { file, records: records.display().to_string() };
+        }
+        Self::Io { file, source }
+    }
+
     /// Whether what was given is wrong, rather than the machine.
     pub fn is_input(&self) -> bool {
         !matches!(self, Self::Record(_) | Self::Surrogate(_))
@@ -160,6 +204,7 @@ impl FitError {
         const PROFILE: &str = "`splitwave profile SCENARIO.toml --records N -o DIR` makes records";
         match self {
             Self::Io { .. } => format!("check the path; {PROFILE}"),
+            Self::NoTable { records, .. } => format!("fit the records: {records}"),
             Self::Csv { .. } => format!("check the file; {PROFILE}"),
             Self::Empty { outages: 0, .. } | Self::Target { target: "relative-gain", .. } => PROFILE.to_owned(),
             Self::Empty { .. } => "nothing arrived in any of them: profile smaller losses".to_owned(),
@@ -174,6 +219,9 @@ impl FitError {
                 "take the row out, or choose --inputs that all rows have".to_owned()
             }
             Self::Cell { .. } => "correct the cell or take the row out".to_owned(),
+            Self::Contradiction { .. } => {
+                "correct the row; without a column `relative_ppl_gain` it is computed from the two others".to_owned()
+            }
             Self::Mixed { column: "model_hash", .. } => {
                 "these are records of different models; fit a surrogate to each".to_owned()
             }
@@ -197,6 +245,7 @@ impl FitError {
                     _ => "inputs are what is frozen at a decision".to_owned(),
                 }
             }
+            Self::InputTwice { .. } => "name it once".to_owned(),
             Self::Option { .. } => "`splitwave fit --help` lists the options".to_owned(),
             Self::Exists { .. } => "choose another folder with --out, or replace it with --force".to_owned(),
             Self::Training { .. } => {

@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::control::{Input, Surrogate, SurrogateRow, SurrogateScratch, Target, TrainingError, shuffled, train};
+use crate::control::{
+    DrawnFrom, Input, Surrogate, SurrogateRow, SurrogateScratch, Target, TrainingError, shuffled, train_over,
+};
 use crate::kernel::Streams;
 use crate::rl::RegressionSettings;
 use crate::run::fit::metrics::{Figures, Scored};
@@ -30,6 +32,8 @@ pub struct Fits<'a> {
     pub inputs: &'a [Input],
     /// Target.
     pub target: Target,
+    /// The ranges that the rows were drawn from, where they are known.
+    pub drawn_from: &'a DrawnFrom,
     /// Settings of the training.
     pub settings: &'a RegressionSettings,
     /// Draws.
@@ -72,7 +76,7 @@ impl Fits<'_> {
     fn fold(&self, fold_of: &[u32], fold: u32) -> Result<FoldFit, TrainingError> {
         let training: Vec<SurrogateRow> =
             self.rows.iter().zip(fold_of).filter(|(_, of)| **of != fold).map(|(row, _)| *row).collect();
-        let surrogate = train(&training, self.inputs, self.target, self.settings, self.streams, fold + 1)?;
+        let surrogate = self.train(&training, fold + 1)?;
         let constant = mean_target(&training, self.target);
         let held_out = (0..self.rows.len()).filter(|&index| fold_of[index] == fold);
         let mut scratch = SurrogateScratch::default();
@@ -93,7 +97,12 @@ impl Fits<'_> {
     /// # Errors
     /// [`TrainingError`] if it fails.
     pub fn whole(&self) -> Result<Surrogate, TrainingError> {
-        train(self.rows, self.inputs, self.target, self.settings, self.streams, FINAL)
+        self.train(self.rows, FINAL)
+    }
+
+    fn train(&self, rows: &[SurrogateRow], entity: u32) -> Result<Surrogate, TrainingError> {
+        let drawn_from = Some(self.drawn_from);
+        train_over(rows, self.inputs, self.target, self.settings, self.streams, entity, drawn_from)
     }
 }
 

@@ -8,52 +8,39 @@
 //!       └ one fit to all rows ── surrogate.safetensors; on the records of --check ── metrics.csv
 //! ```
 
+mod doubts;
+mod drawn;
 mod error;
 mod folds;
 mod metrics;
 mod output;
 mod records;
+mod spec;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::control::{Input, Surrogate, SurrogateRow, SurrogateScratch, Target, points_of};
+use crate::control::{Input, Surrogate, SurrogateRow, SurrogateScratch, points_of};
 use crate::kernel::Streams;
 use crate::record::FileSeal;
-use crate::rl::RegressionSettings;
 use crate::run::manifest::{Manifest, instruction_set};
 use crate::run::wording::counted;
 
+use doubts::{averaged_over, no_better_than_constant};
 use folds::{Fits, assign, epochs, mean_target, score};
 use metrics::{Scored, calibration};
 use output::{IDENTITY, Output, finished, table};
 use records::{Records, Wanted};
 
+pub use doubts::Clipped;
 pub use error::FitError;
 pub use folds::FoldFit;
 pub use metrics::{CalibrationRow, Figures, MetricsRow, PredictionRow};
 pub use output::SURROGATE_FILE;
 pub use records::SourceFile;
-
-/// Most folds.
-const MOST_FOLDS: u32 = 1000;
-
-/// A fit to make.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FitSpec {
-    /// Names of the inputs; `None` for the columns that vary.
-    pub inputs: Option<Vec<String>>,
-    /// What is predicted.
-    pub target: Target,
-    /// Folds of the cross-validation.
-    pub folds: u32,
-    /// Seed of first weights, folds and orders.
-    pub seed: u64,
-    /// How networks are trained.
-    pub regression: RegressionSettings,
-}
+pub use spec::{FitSpec, allowed};
 
 /// Where and how a fit is made.
 pub struct FitJob<'a> {
@@ -86,6 +73,10 @@ pub struct Fit {
     pub points: usize,
     /// The rows of metrics.csv; none if it was there.
     pub metrics: Vec<MetricsRow>,
+    /// What the surrogate covers, in words; empty if it was there.
+    pub covers: String,
+    /// Targets that are clipped, if they are many.
+    pub clipped: Option<Clipped>,
     /// What a reader should know.
     pub warnings: Vec<String>,
     /// Whether all of it was there already; then nothing was done.
@@ -98,82 +89,6 @@ pub enum FitProgress<'a> {
     Read(usize, usize, &'a [Input]),
     /// A fold is done.
     Fold(&'a FoldFit),
-}
-
-impl FitSpec {
-    /// The inputs that were asked for.
-    fn asked_inputs(&self) -> Result<Option<Vec<Input>>, FitError> {
-        let Some(names) = &self.inputs else { return Ok(None) };
-        let mut inputs = Vec::with_capacity(names.len());
-        for name in names {
-            let input = Input::named(name.trim()).ok_or_else(|| FitError::Input { name: name.clone() })?;
-            if !inputs.contains(&input) {
-                inputs.push(input);
-            }
-        }
-        inputs.sort_unstable();
-        Ok(Some(inputs))
-    }
-
-    fn check(&self) -> Result<(), FitError> {
-        let refuse = |option, value: String, allowed| Err(FitError::Option { option, value, allowed });
-        let RegressionSettings {
-            hidden,
-            learning_rate,
-            batch_size,
-            epochs,
-            patience,
-            validation_share,
-            weight_decay,
-            ..
-        } = &self.regression;
-        if !(2..=MOST_FOLDS).contains(&self.folds) {
-            return refuse("folds", self.folds.to_string(), "2 to 1000");
-        }
-        if hidden.is_empty() || hidden.len() > 8 || hidden.iter().any(|width| !(1..=4096).contains(width)) {
-            return refuse("hidden", format!("{hidden:?}"), "1 to 8 layers of 1 to 4096 neurons");
-        }
-        if !(*learning_rate > 0.0 && *learning_rate <= 1.0) {
-            return refuse("learning-rate", learning_rate.to_string(), "above 0, at most 1");
-        }
-        if !(1..=1_000_000).contains(batch_size) {
-            return refuse("batch-size", batch_size.to_string(), "1 to 1000000");
-        }
-        for (option, value) in [("epochs", epochs), ("patience", patience)] {
-            if !(1..=1_000_000).contains(value) {
-                return refuse(option, value.to_string(), "1 to 1000000");
-            }
-        }
-        if !(*validation_share > 0.0 && *validation_share < 1.0) {
-            return refuse("validation-share", validation_share.to_string(), "above 0 and below 1");
-        }
-        if !(0.0..=1.0).contains(weight_decay) {
-            return refuse("weight-decay", weight_decay.to_string(), "0 to 1");
-        }
-        if let Target::Ppl { cap: Some(cap) } = self.target
-            && !(cap.is_finite() && cap >= 1.0)
-        {
-            return refuse("ppl-cap", cap.to_string(), "a finite number of at least 1");
-        }
-        Ok(())
-    }
-
-    /// Everything that the numbers of a fit depend on but the program.
-    fn identity(&self, inputs: &[Input], records: &Records, check: Option<&Records>) -> Value {
-        let hashes = |records: &Records| records.files.iter().map(|file| file.blake3.clone()).collect::<Vec<_>>();
-        let identity = json!({
-            "records": hashes(records),
-            "check": check.map(hashes),
-            "inputs": inputs.iter().map(|input| input.name()).collect::<Vec<_>>(),
-            "target": self.target.name(),
-            "ppl_cap": if let Target::Ppl { cap } = self.target { cap } else { None },
-            "folds": self.folds,
-            "seed": self.seed,
-            "regression": self.regression,
-        });
-        // As it is read again: the JSON parser's last digit isn't exact.
-        serde_json::from_str(&identity.to_string()).unwrap_or(identity)
-    }
 }
 
 impl FitJob<'_> {
@@ -204,14 +119,16 @@ impl FitJob<'_> {
         if !self.replace
             && let Some(files) = finished(self.folder, &identity)?
         {
-            let (metrics, warnings) = (Vec::new(), Vec::new());
-            return Ok(Fit { files, sources, inputs, points, metrics, warnings, was_there: true });
+            let (metrics, warnings, covers) = (Vec::new(), Vec::new(), String::new());
+            let clipped = None;
+            return Ok(Fit { files, sources, inputs, points, metrics, covers, clipped, warnings, was_there: true });
         }
         watch(FitProgress::Read(rows.len(), points, &inputs));
 
         let streams = Streams::new(spec.seed, 0);
         let (target, settings) = (spec.target, &spec.regression);
-        let fits = Fits { rows: &rows, point_of: &point_of, inputs: &inputs, target, settings, streams };
+        let drawn_from = &records.drawn_from;
+        let fits = Fits { rows: &rows, point_of: &point_of, inputs: &inputs, target, drawn_from, settings, streams };
         let fold_of = assign(&point_of, points, spec.folds, streams);
         let tell = |fold: &FoldFit| watch(FitProgress::Fold(fold));
         let (folds, whole) =
@@ -239,6 +156,7 @@ impl FitJob<'_> {
                 named.extend(figures.named().into_iter().map(|(name, value)| (format!("check_{name}"), value)));
             }
         }
+        warnings.extend(no_better_than_constant(&metrics));
         let made_with = made_with(&records, &rows, &inputs);
         let vocabulary = made_with.get("vocabulary").and_then(|count| count.parse().ok());
         let surrogate = whole.described(made_with, vocabulary, named)?;
@@ -253,7 +171,8 @@ impl FitJob<'_> {
         let files = output.write(self.folder, |folder| {
             Ok(vec![table(folder, &metrics)?, table(folder, &predictions)?, table(folder, &calibration(&all))?])
         })?;
-        Ok(Fit { files, sources, inputs, points, metrics, warnings, was_there: false })
+        let (covers, clipped) = (ranges(&surrogate), Clipped::of(&rows, target));
+        Ok(Fit { files, sources, inputs, points, metrics, covers, clipped, warnings, was_there: false })
     }
 
     /// The figures of the final fit on records that it didn't see.
@@ -353,16 +272,6 @@ fn made_with(records: &Records, rows: &[SurrogateRow], inputs: &[Input]) -> BTre
         }
     }
     made_with
-}
-
-/// Columns that vary and are no input.
-fn averaged_over(records: &Records, rows: &[SurrogateRow], inputs: &[Input]) -> Vec<String> {
-    let left_out = records.columns.iter().filter(|input| !inputs.contains(input) && varies(rows, **input));
-    let beside = records.beside.iter().filter(|(_, value)| value.is_none()).map(|(input, _)| input);
-    left_out
-        .chain(beside)
-        .map(|input| format!("{input} varies, but is no input: predictions are means over it"))
-        .collect()
 }
 
 fn prediction_row(records: &Records, index: usize, inputs: &[Input], scored: Scored, fold: u32) -> PredictionRow {

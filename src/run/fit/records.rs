@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Input, SurrogatePoint, SurrogateRow, Target};
+use crate::control::{DrawnFrom, Input, SurrogatePoint, SurrogateRow, Target};
+use crate::run::fit::drawn::drawn_from;
 use crate::run::fit::error::FitError;
 
 /// Columns that say what records or a table were made with: one surrogate stands for one of each. Files have some of
@@ -26,6 +27,8 @@ const SETTINGS: [&str; 9] = [
 const SETTINGS_OF_TABLES: [&str; 4] = ["packets", "doppler_hz", "airtime_s", "window"];
 /// Digits of a model's content hash that records have.
 const HASH_DIGITS: usize = 12;
+/// What a gain and its PPLs may differ by, in parts of PPL/PPL_0: more than is lost by writing seven digits.
+const ROUNDING: f64 = 1e-6;
 /// σ_h where a file doesn't say: E h² = 1.
 const DEFAULT_SCALE: f64 = std::f64::consts::FRAC_1_SQRT_2;
 
@@ -69,6 +72,8 @@ pub struct Records {
     pub beside: BTreeMap<Input, Option<String>>,
     /// What they were made with, by column.
     pub made_with: BTreeMap<String, String>,
+    /// What random records were drawn from, where their manifests say: from the least to the largest of all files.
+    pub drawn_from: DrawnFrom,
     /// Where each setting was first seen.
     first_seen: BTreeMap<&'static str, (String, usize, u64)>,
     /// Hashes of all rows so far.
@@ -121,7 +126,7 @@ impl Records {
 
     fn add(&mut self, path: &Path, wanted: Wanted<'_>) -> Result<(), FitError> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|source| FitError::Io { file: name.clone(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| FitError::io(path, source))?;
         let csv_error = |source| FitError::Csv { file: name.clone(), source };
         let mut reader =
             csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_reader(bytes.as_slice());
@@ -139,7 +144,7 @@ impl Records {
         }
         let file = self.files.len();
         let blake3 = blake3::hash(&bytes).to_hex().to_string();
-        self.files.push(SourceFile { path: name.clone(), blake3, rows: 0, outages: 0, duplicates: 0 });
+        self.files.push(SourceFile { path: name.clone(), blake3: blake3.clone(), rows: 0, outages: 0, duplicates: 0 });
         let (mut rows, mut outages, mut duplicates) = (0, 0, 0);
         let mut lines = Lines { bytes: &bytes, at: 0, line: 1 };
         for record in reader.records() {
@@ -175,7 +180,21 @@ impl Records {
         if let Some(last) = self.files.last_mut() {
             (last.rows, last.outages, last.duplicates) = (rows, outages, duplicates);
         }
+        self.widen(file, &drawn_from(path, &blake3));
         Ok(())
+    }
+
+    /// Adds the ranges that the rows of a file were drawn from. Those of a column that doesn't vary play no part: a
+    /// digital link has no noise, whatever was asked for.
+    fn widen(&mut self, file: usize, drawn_from: &DrawnFrom) {
+        for (&input, &(low, high)) in drawn_from.iter().filter(|(input, _)| self.columns.contains(input)) {
+            let values = || self.rows.iter().filter(|row| row.file == file).map(|row| row.row.point.get(input));
+            let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+            if low <= least && least < most && most <= high {
+                let known = self.drawn_from.entry(input).or_insert((low, high));
+                *known = (known.0.min(low), known.1.max(high));
+            }
+        }
     }
 
     /// Compares the settings of a row with those of the first one.
@@ -336,9 +355,10 @@ impl Layout {
     /// Whether the row is an outage, or a cell of a table whose evaluations all were.
     fn nothing_arrived(&self, cells: &Cells<'_>) -> Result<bool, FitError> {
         if let Some(at) = self.outage {
+            // Python writes them with a capital.
             return match cells.get(at) {
-                "true" => Ok(true),
-                "false" => Ok(false),
+                cell if cell.eq_ignore_ascii_case("true") => Ok(true),
+                cell if cell.eq_ignore_ascii_case("false") => Ok(false),
                 _ => Err(cells.refuse("outage", at, "true or false")),
             };
         }
@@ -370,12 +390,16 @@ impl Layout {
             at.map(|at| cells.real(column, at, "a finite number of at least 1", |x| x >= 1.0)).transpose()
         };
         let gain = |at| cells.real("relative_ppl_gain", at, "a finite number of at most 1", |x| x <= 1.0);
-        Ok(SurrogateRow {
-            point,
-            ppl: ppl("ppl", self.ppl)?,
-            ppl_clean: ppl("ppl_clean", self.ppl_clean)?,
-            relative_gain: self.gain.map(gain).transpose()?,
-        })
+        let (ppl, ppl_clean) = (ppl("ppl", self.ppl)?, ppl("ppl_clean", self.ppl_clean)?);
+        let relative_gain = self.gain.map(gain).transpose()?;
+        if let (Some(ppl), Some(clean), Some(gain)) = (ppl, ppl_clean, relative_gain) {
+            let computed = (clean - ppl) / clean;
+            if (gain - computed).abs() > ROUNDING * (ppl / clean).max(1.0) {
+                let file = cells.file.to_owned();
+                return Err(FitError::Contradiction { file, line: cells.line, gain, ppl, clean, computed });
+            }
+        }
+        Ok(SurrogateRow { point, ppl, ppl_clean, relative_gain })
     }
 }
 
