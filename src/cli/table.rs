@@ -99,8 +99,12 @@ pub fn results(jobs: &[Job], finished: &[(usize, RunOutcome)]) -> String {
 fn evaluation(label: &str, all: &Row) -> String {
     let number = |column: &str| cell(all, column).parse::<f64>().ok();
     let Some(learned) = number("eval_reward_mean") else { return String::new() };
+    let optimum = number("eval_optimal_mean").map_or_else(
+        || "no optimum without quality.table and a reward that follows from it".to_owned(),
+        |reward| format!("optimum {reward:.4}"),
+    );
     let beside: Vec<String> = [
-        number("eval_optimal_mean").map(|reward| format!("optimum {reward:.4}")),
+        Some(optimum),
         number("eval_random_mean").map(|reward| format!("random {reward:.4}")),
         number("normalised_regret").map(|regret| format!("normalised regret {regret:.3}")),
     ]

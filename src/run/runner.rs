@@ -157,6 +157,12 @@ impl Job {
         {
             quality.shift_remove("surrogate");
         }
+        // Where nobody is judged, how plays no part.
+        if !self.assembly.scenario.evaluates()
+            && let Some(keys) = scenario.as_object_mut()
+        {
+            keys.shift_remove("evaluation");
+        }
         // Names of files in the run's folder change none of its numbers.
         for controller in match scenario.get_mut("controller") {
             Some(serde_json::Value::Array(tables)) => tables.iter_mut().collect(),

@@ -364,6 +364,24 @@ service_time = {{ law = "deterministic", mean_ms = 50.0 }}
     assert!(updates[0].1 == updates[1].1);
 }
 
+/// Where nobody is judged, how plays no part; the name of a policy's file never does.
+#[test]
+fn run_ids_know_what_matters() {
+    let id = |text: &str| {
+        let place = Place::with(text);
+        let run = &place.run(&["s.toml"], "results/surface")[0];
+        run.file_name().unwrap().to_owned()
+    };
+    let short = SURFACE.replace("env_steps = 2000", "env_steps = 5").replace("episodes = 200", "episodes = 4");
+    let plain = id(&short);
+    let saved = short.replace("kind = \"ppo\"", "kind = \"ppo\"\npolicy_out = \"p.safetensors\"");
+    assert_eq!(id(&saved), plain);
+    assert_ne!(id(&short.replace("episodes = 4", "episodes = 5")), plain);
+    assert_ne!(id(&short.replace("every_steps = 1000", "seed = 2")), plain);
+    let random = short.replace("kind = \"ppo\"", "kind = \"random\"");
+    assert_eq!(id(&random), id(&random.replace("episodes = 4", "episodes = 5")));
+}
+
 /// What a user should know is said, and stands in the manifest and in summary.csv.
 #[test]
 fn learners_that_do_not_learn_are_named() {
