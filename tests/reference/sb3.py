@@ -42,7 +42,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 ALGORITHMS = ("ppo", "a2c", "dqn")
 # Learners of SB3, and of splitwave, whose learners cost less.
-LEARNERS = {"ppo": (20, 20), "a2c": (60, 240), "dqn": (30, 60)}
+LEARNERS = {"ppo": (20, 20), "a2c": (20, 20), "dqn": (20, 20)}
 
 # Chen et al., Table III; all that is not named here is SB3's default, on both sides.
 TABLE_III = {"learning_rate": 3e-4, "gamma": 0.99, "gae_lambda": 0.95, "clip_range": 0.2, "n_steps": 400, "batch_size": 100, "n_epochs": 10}
