@@ -32,7 +32,7 @@ pub enum QualitySourceName {
 pub struct QualityTable {
     /// Where perplexity comes from.
     pub source: QualitySourceName,
-    /// CSV of the table, relative to the scenario file or the working directory: read by `source = "table"`, by the controllers "greedy", "oracle" and "optimal", and by the yardsticks of [evaluation]. "builtin" is the profile of the built-in model under `reception = "equalised"`; "llama-2-7b" is the surface of relative PPL gains that the authors of Chen et al. published.
+    /// CSV of the table, relative to the scenario file or the working directory: read by `source = "table"`, by the controllers "greedy", "oracle" and "optimal", and by the yardsticks of evaluations. "builtin" is the profile of the built-in model under `reception = "equalised"`; "llama-2-7b" is the surface of relative PPL gains that the authors of Chen et al. published.
     pub table: Option<String>,
     /// File of the surrogate of `source = "surrogate"`, as `splitwave fit` writes it; "builtin" and "llama-2-7b" are fitted to the tables' models.
     pub surrogate: Option<String>,
