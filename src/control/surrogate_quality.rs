@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::control::surrogate::{Surrogate, SurrogatePoint, SurrogateScratch};
-use crate::network::ports::{Delivery, Quality, QualityError, QualityRequest, QualitySource, QualityTicket};
+use crate::control::table_quality::expected_quality;
+use crate::network::ports::{Quality, QualityError, QualityRequest, QualitySource, QualityTicket};
 
 /// The surrogate's expectation under the request's long-term conditions. Its own gains
 /// and losses play no part, but for an outage, which scores chance.
@@ -36,28 +37,9 @@ pub fn surrogate_quality(
     request: &QualityRequest,
     scratch: &mut SurrogateScratch,
 ) -> Quality {
-    let tokens = request.prompt_tokens;
-    let clean = surrogate.table_ppl_clean();
-    let (ppl, relative_gain) = match &request.delivery {
-        Delivery::Direct => (clean, Some(0.0)),
-        Delivery::Tensor(crossing) => {
-            let value = surrogate.value(&SurrogatePoint::of(crossing.split, &request.conditions), scratch);
-            (value.ppl, value.relative_gain)
-        }
-        Delivery::Nothing => {
-            let chance = clean.map(|_| vocab as f64);
-            (chance, chance.zip(clean).map(|(chance, clean)| (clean - chance) / clean))
-        }
-        Delivery::Late => (None, None),
-    };
-    Quality {
-        nll_sum: ppl.map(|ppl| f64::from(tokens) * ppl.ln()),
-        tokens_scored: ppl.map(|_| tokens),
-        ppl_clean: clean,
-        ppl,
-        relative_gain,
-        ..Quality::default()
-    }
+    expected_quality(request, vocab, surrogate.table_ppl_clean(), |split| {
+        surrogate.value(&SurrogatePoint::of(split, &request.conditions), scratch)
+    })
 }
 
 impl QualitySource for SurrogateQuality {
@@ -89,7 +71,7 @@ mod tests {
     use super::*;
     use crate::channel::{Impairment, NoiseKey, Packets, ReceptionRecord};
     use crate::control::surrogate::{Input, InputColumn, Target, TargetColumn};
-    use crate::network::ports::{Conditions, Crossing};
+    use crate::network::ports::{Conditions, Crossing, Delivery};
     use crate::rl::{Activation, Mlp};
 
     /// `mean + scale · (split - 8)/2`, whatever the rest.

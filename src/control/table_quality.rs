@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::control::table::QualityTable;
+use crate::control::table::{QualityTable, TableValue};
 use crate::network::ports::{Delivery, Quality, QualityError, QualityRequest, QualitySource, QualityTicket};
 
 /// The table's expectation under the request's long-term conditions. Its own
@@ -24,33 +24,41 @@ impl TableQuality {
 
     fn value(&self, request: &QualityRequest) -> Quality {
         let conditions = request.conditions;
-        let tokens = request.prompt_tokens;
         let (lowest, _) = self.table.splits();
         let at = |split: u32| self.table.value(split, conditions.loss_probability, conditions.noise_std);
         // The clean PPL doesn't depend on the split.
-        let clean = at(lowest).ppl_clean;
-        let (ppl, relative_gain) = match &request.delivery {
-            Delivery::Direct => (clean, Some(0.0)),
-            Delivery::Tensor(crossing) => {
-                let value = at(crossing.split);
-                (value.ppl, value.relative_gain)
-            }
-            Delivery::Nothing => {
-                let chance = clean.map(|_| self.vocab as f64);
-                (chance, chance.zip(clean).map(|(chance, clean)| (clean - chance) / clean))
-            }
-            Delivery::Late => (None, None),
-        };
-        Quality {
-            nll_sum: ppl.map(|ppl| f64::from(tokens) * ppl.ln()),
-            tokens_scored: ppl.map(|_| tokens),
-            ppl_clean: clean,
-            ppl,
-            relative_gain,
-            activation_snr_db: None,
-            rows_lost: None,
-            source: None,
+        expected_quality(request, self.vocab, at(lowest).ppl_clean, at)
+    }
+}
+
+/// The quality of a request by an expectation: `clean` without a channel, `at` a split behind one;
+/// an outage scores chance among `vocab` tokens.
+pub(super) fn expected_quality(
+    request: &QualityRequest,
+    vocab: usize,
+    clean: Option<f64>,
+    at: impl FnOnce(u32) -> TableValue,
+) -> Quality {
+    let tokens = request.prompt_tokens;
+    let (ppl, relative_gain) = match &request.delivery {
+        Delivery::Direct => (clean, Some(0.0)),
+        Delivery::Tensor(crossing) => {
+            let value = at(crossing.split);
+            (value.ppl, value.relative_gain)
         }
+        Delivery::Nothing => {
+            let chance = clean.map(|_| vocab as f64);
+            (chance, chance.zip(clean).map(|(chance, clean)| (clean - chance) / clean))
+        }
+        Delivery::Late => (None, None),
+    };
+    Quality {
+        nll_sum: ppl.map(|ppl| f64::from(tokens) * ppl.ln()),
+        tokens_scored: ppl.map(|_| tokens),
+        ppl_clean: clean,
+        ppl,
+        relative_gain,
+        ..Quality::default()
     }
 }
 

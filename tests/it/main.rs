@@ -14,6 +14,7 @@ mod determinism;
 mod docs;
 mod families;
 mod fit;
+mod fit_input;
 mod floors;
 mod fuzz_corpus;
 mod gguf;
