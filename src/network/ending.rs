@@ -68,7 +68,7 @@ impl<'p> Simulation<'p> {
     /// spent there so far.
     pub(super) fn abandon(&mut self, now: SimTime, id: RequestId) {
         let Some(request) = self.world.requests.get_mut(id) else { return };
-        if let Some((_, ticket)) = request.session.as_mut().and_then(|session| session.row_deadline.take()) {
+        if let Some((_, ticket)) = request.uplink.as_mut().and_then(|log| log.deadline.take()) {
             self.calendar.cancel(ticket);
         }
         if let Some(ticket) = request.pending.take() {
@@ -97,11 +97,11 @@ impl<'p> Simulation<'p> {
                     share(elapsed, request.ue_time)
                 };
             }
-            Phase::Uplink { flow } => {
-                let on_air = self.world.uplink.cancel(now, flow).unwrap_or(SimTime::ZERO).min(elapsed);
+            Phase::Uplink { cell, flow } => {
+                let on_air = self.world.air.cancel(cell, now, flow).unwrap_or(SimTime::ZERO).min(elapsed);
                 request.spend(UPLINK_AIR, on_air);
                 request.spend(UPLINK_WAIT, elapsed - on_air);
-                self.reschedule_uplink();
+                self.reschedule_uplink(cell);
             }
             Phase::Backoff => request.spend(UPLINK_WAIT, elapsed),
             Phase::EdgeQueue => {
@@ -210,7 +210,7 @@ impl<'p> Simulation<'p> {
             request_id: request.number,
             ue_id: request.ue,
             group: &group.name,
-            cell_id: 0,
+            cell_id: ue.cell,
             episode: request.episode,
             window: request.window,
             arrival_s: request.arrival,

@@ -15,8 +15,16 @@ pub enum Event {
         /// The request.
         request: RequestId,
     },
-    /// A flow leaves the shared uplink.
-    UplinkDeparture,
+    /// A flow leaves a cell's shared uplink.
+    UplinkDeparture {
+        /// The cell.
+        cell: u32,
+    },
+    /// The last attempt of a transmission's hybrid ARQ is over.
+    AttemptsOver {
+        /// The request.
+        request: RequestId,
+    },
     /// Lost packets are sent again: token ids, or the row of a decode round.
     Retransmit {
         /// The request.
@@ -43,8 +51,8 @@ pub enum Event {
         /// The request.
         request: RequestId,
     },
-    /// The row of a decode round has been on its way for too long.
-    RowDeadline {
+    /// A payload has been on its way to the edge for too long.
+    DeliveryDeadline {
         /// The request.
         request: RequestId,
     },
@@ -60,9 +68,9 @@ impl Event {
         match self {
             Self::DownlinkDone { .. } => 0,
             Self::EdgeDone { .. } | Self::EdgeDeparture | Self::BatchDone => 1,
-            Self::UplinkDeparture => 2,
+            Self::UplinkDeparture { .. } | Self::AttemptsOver { .. } => 2,
             Self::UeDone { .. } => 3,
-            Self::Deadline { .. } | Self::RowDeadline { .. } => 4,
+            Self::Deadline { .. } | Self::DeliveryDeadline { .. } => 4,
             Self::Retransmit { .. } => 5,
             Self::Arrival { .. } => 6,
             Self::BatchTimer => 7,

@@ -4,8 +4,8 @@
 //! One request, in the order of the files: [`workload`] lets it arrive; `ue.rs`
 //! queues it, freezes its channel conditions, asks the controller and runs
 //! layers 1..p; `uplink.rs` sends the tensor and collects what became of each
-//! packet; `edge.rs` queues it again and runs the rest; [`rounds`] sends a request for
-//! several tokens round again, with `row_delivery.rs` on the air; `ending.rs` returns
+//! packet, and `delivery.rs` says whether what was lost is sent again; `edge.rs` queues it
+//! again and runs the rest; [`rounds`] sends a request for several tokens round again; `ending.rs` returns
 //! the result and writes its row; `ledger.rs` lets the row wait for its quality and
 //! the decision for its reward.
 //!
@@ -13,8 +13,10 @@
 //! state, [`spec`] what defines a network, [`ports`] what it asks of others, and
 //! [`rows`] what it gives.
 
+mod air;
 pub mod compute;
 pub mod costs;
+mod delivery;
 mod edge;
 mod ending;
 pub mod event;
@@ -23,7 +25,6 @@ mod load;
 pub mod ports;
 pub mod request;
 pub mod rounds;
-mod row_delivery;
 pub mod rows;
 pub mod simulation;
 pub mod spec;

@@ -1,5 +1,6 @@
 //! Requests under way, in a generational slab.
 
+use crate::channel::Packets;
 use crate::kernel::{FlowId, Ticket};
 use crate::network::compute::Work;
 use crate::network::ports::{Conditions, Crossing, Prompt};
@@ -23,10 +24,12 @@ pub enum Phase {
     UeCompute,
     /// Is sent.
     Uplink {
-        /// Its place on the shared uplink.
+        /// The cell that it is sent to.
+        cell: u32,
+        /// Its place on the cell's uplink.
         flow: FlowId,
     },
-    /// Waits to send lost packets again.
+    /// Waits for the last attempt of its hybrid ARQ, or to send lost packets again.
     Backoff,
     /// Waits for the edge's processor.
     EdgeQueue,
@@ -51,7 +54,7 @@ pub struct Decided {
 }
 
 /// What happened on the uplink.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct UplinkLog {
     /// Packets sent, retransmissions included.
     pub packets_sent: u32,
@@ -63,7 +66,8 @@ pub struct UplinkLog {
     pub gain_sum: f64,
     /// Bits sent; `None` if analog.
     pub bits: Option<u64>,
-    /// Packets still to be sent; less than K only for retransmissions.
+    /// Packets that the present transmission has still to send: all K at first, those that were
+    /// lost in a retransmission, what a handover left of either.
     pub pending_packets: u32,
     /// Airtime of all packets of the payload.
     pub airtime: SimTime,
@@ -75,6 +79,19 @@ pub struct UplinkLog {
     pub transmissions: u32,
     /// Rows of the tensor that are lost, as the column `rows_lost` has them.
     pub rows_lost: Option<u32>,
+    /// What became of each packet of the payload, in its last transmission so far.
+    pub reception: Packets,
+    /// Packets of `reception` that the present retransmission has dealt with.
+    pub renewed: u32,
+    /// Packets that hybrid ARQ brought through in a later attempt: their places in `reception`
+    /// and when. Only while these attempts are on the air.
+    pub late: Vec<(u32, SimTime)>,
+    /// When the last attempt of the present transmission is over, once its first ones are.
+    pub attempts_until: Option<SimTime>,
+    /// When the edge goes on without what is missing, and the event that does it.
+    pub deadline: Option<(SimTime, Ticket)>,
+    /// Packets that never arrived, of all payloads whose delivery has ended.
+    pub packets_missing: u32,
 }
 
 impl UplinkLog {
@@ -86,6 +103,45 @@ impl UplinkLog {
         self.pending_packets = payload.packets;
         self.airtime = payload.airtime;
         self.transmissions = 0;
+        self.reception.clear();
+        self.renewed = 0;
+    }
+
+    /// Takes in what became of the next `packets` of the present transmission, and leaves
+    /// `packets` empty: those of a first transmission follow each other, those of a later one
+    /// take the places of the lost ones, in order.
+    pub fn take_in(&mut self, packets: &mut Packets) {
+        self.pending_packets = self.pending_packets.saturating_sub(packets.len() as u32);
+        if self.transmissions == 0 {
+            if self.reception.is_empty() {
+                std::mem::swap(&mut self.reception, packets);
+            } else {
+                packets.iter().for_each(|(gain, lost)| self.reception.push(f64::from(gain), lost));
+            }
+        } else {
+            let before = std::mem::take(&mut self.reception);
+            let mut again = packets.iter();
+            for (k, (gain, lost)) in (0u32..).zip(before.iter()) {
+                let renewed = if lost && k >= self.renewed { again.next() } else { None };
+                let (gain, lost) = match renewed {
+                    Some(outcome) => {
+                        self.renewed = k + 1;
+                        outcome
+                    }
+                    None => (gain, lost),
+                };
+                self.reception.push(f64::from(gain), lost);
+            }
+        }
+        packets.clear();
+    }
+
+    /// Ends the present transmission.
+    pub fn end_transmission(&mut self) {
+        self.transmissions += 1;
+        self.renewed = 0;
+        self.late.clear();
+        self.attempts_until = None;
     }
 
     /// The part of `whole` (airtime or bits of all packets) that the pending packets take.

@@ -13,8 +13,6 @@
 //!
 //! Conditions and split are those of the decision, once per session.
 
-use crate::channel::Packets;
-use crate::kernel::Ticket;
 use crate::network::compute::{Processor, Work};
 use crate::network::costs::{costs, decode_costs};
 use crate::network::event::Event;
@@ -34,10 +32,6 @@ pub struct Session {
     pub ue_flop: f64,
     /// Work of earlier rounds on the edge \[FLOP\].
     pub edge_flop: f64,
-    /// The last transmission of each packet of the row that is on the air.
-    pub row: Packets,
-    /// When the edge goes on without what is missing of that row, and the event that does it.
-    pub row_deadline: Option<(SimTime, Ticket)>,
 }
 
 impl Request {

@@ -186,7 +186,7 @@ impl<'p> Simulation<'p> {
         Ok(Totals {
             progress: self.progress,
             arrivals_end: self.arrivals_end,
-            uplink_utilisation: self.uplink_load.utilisation(1),
+            uplink_utilisation: self.uplink_load.utilisation(self.world.air.cells.len() as u32),
             edge_utilisation: self.edge_load.utilisation(servers),
         })
     }
@@ -228,14 +228,15 @@ impl<'p> Simulation<'p> {
             Discipline::Batch { .. } => u32::from(edge.batch_running),
         };
         self.edge_load.set(now, busy);
-        self.uplink_load.set(now, u32::from(self.world.uplink.active() > 0));
+        self.uplink_load.set(now, self.world.air.busy_cells());
     }
 
     fn handle(&mut self, now: SimTime, event: Event) -> Result<(), SimulationError> {
         match event {
             Event::Arrival { ue } => self.on_arrival(now, ue),
             Event::UeDone { request } => self.on_ue_done(now, request),
-            Event::UplinkDeparture => self.on_uplink_departure(now),
+            Event::UplinkDeparture { cell } => self.on_uplink_departure(now, cell),
+            Event::AttemptsOver { request } => self.on_attempts_over(now, request),
             Event::Retransmit { request } => self.on_retransmit(now, request),
             Event::EdgeDone { request } => self.on_edge_done(now, request),
             Event::EdgeDeparture => self.on_edge_departure(now),
@@ -247,7 +248,7 @@ impl<'p> Simulation<'p> {
             }
             Event::DownlinkDone { request } => self.on_downlink_done(now, request),
             Event::Deadline { request } => self.on_deadline(now, request),
-            Event::RowDeadline { request } => self.on_row_deadline(now, request),
+            Event::DeliveryDeadline { request } => self.on_delivery_deadline(now, request),
             Event::Sample => self.on_sample(now),
         }
     }
@@ -285,7 +286,7 @@ impl<'p> Simulation<'p> {
             time_s: now,
             edge_queue: self.world.edge.waiting,
             edge_busy: self.world.edge.in_service,
-            uplink_active: self.world.uplink.active() as u32,
+            uplink_active: self.world.air.active(),
             ue_queue_mean: self.world.ue_waiting as f64 / self.world.ues.len().max(1) as f64,
             requests_completed: self.ledger.completed(),
         };

@@ -10,7 +10,7 @@ use crate::network::compute::Processor;
 use crate::network::costs::tensor_values;
 use crate::network::ports::{Conditions, ServiceMode};
 use crate::network::workload::Workload;
-use crate::radio::{Payload, PayloadKind, UplinkSpec};
+use crate::radio::{Harq, Payload, PayloadKind, UplinkSpec};
 use crate::units::SimTime;
 
 /// Parameters of a statistical channel.
@@ -28,6 +28,10 @@ pub struct ChannelSpec {
     pub loss_unit: LossUnit,
     /// What stands in place of what a prompt's tensor lost.
     pub concealment: Concealment,
+    /// How a prompt's tensor is delivered.
+    pub delivery: Delivery,
+    /// Hybrid ARQ of every delivery but [`Delivery::None`]; `None` for one attempt.
+    pub harq: Option<Harq>,
     /// How the rows of decode rounds are delivered.
     pub decode: DecodeSpec,
     /// Encoding of the tensor on a digital link.
@@ -65,9 +69,14 @@ impl ChannelSpec {
         packets: &mut Packets,
     ) {
         for at_s in instants {
-            let gain = rayleigh_gain(conditions.rayleigh_scale, fading.envelope(self.doppler_hz * at_s));
+            let gain = self.gain(fading, conditions, at_s);
             packets.push(gain, !by_element && gain < conditions.gain_threshold);
         }
+    }
+
+    /// The link's gain h at an instant.
+    pub fn gain(&self, fading: &Fading, conditions: &Conditions, at_s: f64) -> f64 {
+        rayleigh_gain(conditions.rayleigh_scale, fading.envelope(self.doppler_hz * at_s))
     }
 
     /// The reception record of a tensor that was sent in `packets`.
@@ -111,23 +120,48 @@ impl ChannelSpec {
 /// How the row of a decode round comes to the edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeSpec {
-    /// Whether lost packets are sent again.
-    pub delivery: RowDelivery,
+    /// What is done about lost packets.
+    pub delivery: Delivery,
     /// What the edge puts in place of what is missing of a row.
     pub concealment: Concealment,
 }
 
-/// Delivery of rows.
+/// What is done about packets that the channel lost; the names are those of the modes of
+/// 3GPP's radio link control (TS 38.322).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowDelivery {
-    /// Acknowledged: lost packets are sent again, until `deadline` after the row was
-    /// first put on the air.
+pub enum Delivery {
+    /// One transmission of one attempt.
+    None,
+    /// Unacknowledged: one transmission, whose packets have the attempts of hybrid ARQ.
+    Um,
+    /// Acknowledged: packets that are still lost then are sent again. With a deadline, only until so
+    /// long after the payload was first put on the air; what is on the air then brings nothing.
     Am {
         /// Time allowed.
-        deadline: SimTime,
+        deadline: Option<SimTime>,
     },
-    /// One transmission.
-    None,
+    /// As acknowledged, but of what is on the air at the deadline the packets that are through by
+    /// then count.
+    Deadline {
+        /// Time allowed, from the first transmission's start.
+        after: SimTime,
+    },
+}
+
+impl Delivery {
+    /// Whether packets that a transmission lost are sent again.
+    pub fn repeats(self) -> bool {
+        matches!(self, Self::Am { .. } | Self::Deadline { .. })
+    }
+
+    /// Time from the first transmission's start until the edge goes on with what it has.
+    pub fn deadline(self) -> Option<SimTime> {
+        match self {
+            Self::None | Self::Um => None,
+            Self::Am { deadline } => deadline,
+            Self::Deadline { after } => Some(after),
+        }
+    }
 }
 
 /// The two given quantities of eq. (4), `P = 1 - exp(-h_th² / (2σ_h²))`.

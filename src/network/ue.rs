@@ -156,10 +156,9 @@ impl Simulation<'_> {
         if round.is_some() {
             self.ports.recorder.ue_computed(ue, since, now);
         }
-        match (self.spec.mode, round) {
-            (ServiceMode::DeviceOnly, _) => self.end_by_id(now, id, Outcome::Completed)?,
-            (_, None | Some(0)) => self.send(now, id)?,
-            _ => self.send_row(now, id)?,
+        match self.spec.mode {
+            ServiceMode::DeviceOnly => self.end_by_id(now, id, Outcome::Completed)?,
+            ServiceMode::Split | ServiceMode::EdgeOnly => self.send(now, id)?,
         }
         self.serve_ue(now, ue);
         Ok(())

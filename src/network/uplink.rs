@@ -1,35 +1,15 @@
-//! The uplink: flows share the airtime; each packet meets the fading gain at
-//! its own midpoint in time.
+//! The uplink: flows share the airtime of their cell; each packet meets the fading gain at
+//! its own midpoint in time, and in hybrid ARQ again a round trip later.
 
-use crate::channel::{Fading, LossUnit, NoiseKey};
-use crate::network::costs::prompt_bits;
+use crate::channel::Fading;
+use crate::network::delivery::Cargo;
 use crate::network::event::Event;
-use crate::network::ports::{Crossing, ServiceMode};
-use crate::network::request::{Phase, RequestId, UPLINK_AIR, UPLINK_WAIT, UplinkLog};
-use crate::network::rows::Outcome;
+use crate::network::request::{Phase, RequestId, UPLINK_AIR, UPLINK_WAIT};
 use crate::network::simulation::{Simulation, SimulationError};
-use crate::radio::PayloadKind;
+use crate::network::spec::Delivery;
 use crate::units::SimTime;
 
 impl Simulation<'_> {
-    /// Puts a request's payload on the uplink.
-    pub(super) fn send(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
-        let Some(request) = self.world.requests.get(id) else { return Ok(()) };
-        let group = &self.spec.groups[self.world.ues[request.ue as usize].group as usize];
-        let payload = match self.spec.mode {
-            ServiceMode::EdgeOnly => {
-                let bits = prompt_bits(self.spec, request.prompt_tokens);
-                self.spec.uplinks[group.channel].payload(PayloadKind::Data { bits })
-            }
-            ServiceMode::Split | ServiceMode::DeviceOnly => {
-                self.spec.tensor_payload(group.channel, request.prompt_tokens)
-            }
-        };
-        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
-        request.uplink.insert(UplinkLog::default()).begin(&payload);
-        self.transmit(now, id)
-    }
-
     /// Sends the packets that are still pending.
     pub(super) fn transmit(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
@@ -42,110 +22,178 @@ impl Simulation<'_> {
             self.instants.clear();
             let packets = request.uplink.as_ref().map_or(0, |log| log.pending_packets);
             self.instants.resize(packets as usize, now);
-            return self.arrived_over_the_air(now, id);
+            return self.first_attempts_over(now, id);
         }
-        let flow = self.world.uplink.arrive(now, SimTime::from_nanos(airtime), id);
-        request.phase = Phase::Uplink { flow };
-        self.reschedule_uplink();
+        self.join_uplink(now, id, SimTime::from_nanos(airtime));
         Ok(())
     }
 
-    /// Keeps exactly one event for the uplink's next departure.
-    pub(super) fn reschedule_uplink(&mut self) {
-        if let Some(ticket) = self.world.uplink_departure.take() {
+    /// A flow of so much airtime joins the uplink of the UE's cell.
+    fn join_uplink(&mut self, now: SimTime, id: RequestId, airtime: SimTime) {
+        let Some(request) = self.world.requests.get_mut(id) else { return };
+        let cell = self.world.ues[request.ue as usize].cell;
+        let flow = self.world.air.join(cell, now, airtime, id);
+        request.phase = Phase::Uplink { cell, flow };
+        self.reschedule_uplink(cell);
+    }
+
+    /// Keeps exactly one event for the next departure from a cell's uplink.
+    pub(super) fn reschedule_uplink(&mut self, cell: u32) {
+        let air = &mut self.world.air.cells[cell as usize];
+        if let Some(ticket) = air.departure.take() {
             self.calendar.cancel(ticket);
         }
-        if let Some(at) = self.world.uplink.next_departure() {
-            let event = Event::UplinkDeparture;
-            self.world.uplink_departure = Some(self.calendar.schedule_cancellable(at, event.class(), event));
+        if let Some(at) = air.flows.next_departure() {
+            let event = Event::UplinkDeparture { cell };
+            air.departure = Some(self.calendar.schedule_cancellable(at, event.class(), event));
         }
     }
 
-    pub(super) fn on_uplink_departure(&mut self, now: SimTime) -> Result<(), SimulationError> {
-        self.world.uplink_departure = None;
-        let Some(departed) = self.world.uplink.depart(now) else {
-            self.reschedule_uplink();
+    pub(super) fn on_uplink_departure(&mut self, now: SimTime, cell: u32) -> Result<(), SimulationError> {
+        self.world.air.cells[cell as usize].departure = None;
+        let Some(departed) = self.world.air.depart(cell, now) else {
+            self.reschedule_uplink(cell);
             return Ok(());
         };
         let id = departed.job;
         self.instants.clear();
         if let Some(request) = self.world.requests.get(id)
             && let Some(log) = &request.uplink
-            && matches!(self.world.ues[request.ue as usize].fading, Fading::Rayleigh(_))
+            && log.attempts_until.is_none()
+            && !matches!(self.world.ues[request.ue as usize].fading, Fading::None)
         {
-            // Midpoint of packet k of K: (k + 1/2)/K of the airtime.
-            let (packets, airtime) = (u128::from(log.pending_packets), u128::from(departed.work.as_nanos()));
-            let offsets =
-                (0..packets).map(|k| SimTime::from_nanos((airtime * (2 * k + 1) / (2 * packets.max(1))) as u64));
-            self.world.uplink.service_instants(&departed, offsets, &mut self.instants);
+            let packets = log.pending_packets;
+            let offsets = (0..packets).map(|k| midpoint(departed.work, k, packets));
+            self.world.air.cells[cell as usize].flows.service_instants(&departed, offsets, &mut self.instants);
         }
-        self.reschedule_uplink();
+        self.reschedule_uplink(cell);
+        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        request.spend(UPLINK_AIR, departed.work);
+        request.spend(UPLINK_WAIT, (now - request.since).saturating_sub(departed.work));
+        match request.uplink.as_ref().and_then(|log| log.attempts_until) {
+            Some(until) => self.attempts_served(now, id, until),
+            None => self.first_attempts_over(now, id),
+        }
+    }
+
+    /// The first attempts of all pending packets are over, at the midpoints in `self.instants`.
+    fn first_attempts_over(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        let Some(request) = self.world.requests.get(id) else { return Ok(()) };
+        let pending = request.uplink.as_ref().map_or(0, |log| log.pending_packets);
+        let again = self.receive(now, id, pending);
+        if again == SimTime::ZERO {
+            return self.transmission_over(now, id);
+        }
         if let Some(request) = self.world.requests.get_mut(id) {
-            request.spend(UPLINK_AIR, departed.work);
-            request.spend(UPLINK_WAIT, (now - request.since).saturating_sub(departed.work));
-            self.arrived_over_the_air(now, id)?;
+            request.since = now;
         }
+        self.join_uplink(now, id, again);
         Ok(())
     }
 
-    /// What became of the packets whose midpoints are in `self.instants`.
-    fn arrived_over_the_air(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+    /// The air that later attempts take has been served; the last of them may be over a little later.
+    fn attempts_served(&mut self, now: SimTime, id: RequestId, until: SimTime) -> Result<(), SimulationError> {
+        if until <= now {
+            return self.transmission_over(now, id);
+        }
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
-        let round = request.round();
-        let (Some(conditions), Some(log)) = (request.conditions, request.uplink.as_mut()) else { return Ok(()) };
+        request.phase = Phase::Backoff;
+        request.since = now;
+        self.schedule_phase_end(until, Event::AttemptsOver { request: id }, id);
+        Ok(())
+    }
+
+    pub(super) fn on_attempts_over(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        request.pending = None;
+        request.spend(UPLINK_WAIT, now - request.since);
+        self.transmission_over(now, id)
+    }
+
+    /// What became of the next `count` pending packets, whose midpoints are in `self.instants`
+    /// (none without fading). Returns the airtime of their further attempts.
+    pub(super) fn receive(&mut self, now: SimTime, id: RequestId, count: u32) -> SimTime {
+        let Some(request) = self.world.requests.get_mut(id) else { return SimTime::ZERO };
+        let (Some(conditions), Some(log)) = (request.conditions, request.uplink.as_mut()) else {
+            return SimTime::ZERO;
+        };
         let ue = &self.world.ues[request.ue as usize];
         let channel = &self.spec.channels[self.spec.groups[ue.group as usize].channel];
-        let is_tensor = self.spec.mode == ServiceMode::Split;
-        let by_element = is_tensor && channel.loss_unit == LossUnit::ElementIid;
+        let round = request.session.as_ref().map_or(0, |session| session.round);
+        let cargo = Cargo::at(self.spec.mode, round);
+        let by_element = cargo.by_element(channel);
+        let harq = channel.harq.filter(|_| !by_element && cargo.delivery(channel) != Delivery::None);
 
         self.packets.clear();
         let instants = &self.instants;
         // Without fading the gain is the same at any instant, and none were collected.
-        let midpoints = (0..log.pending_packets as usize).map(|k| instants.get(k).map_or(0.0, |at| at.as_secs_f64()));
-        channel.transmit(&ue.fading, &conditions, by_element, midpoints, &mut self.packets);
+        let midpoints = (0..count as usize).map(|k| instants.get(k).copied().unwrap_or(SimTime::ZERO));
+        let mut further = 0u32;
+        if let Some(harq) = harq {
+            let first = log.reception.len() as u32;
+            for (k, at) in (0u32..).zip(midpoints) {
+                let needed = conditions.gain_threshold.powi(2);
+                let (mut gain, mut earlier) = (0.0, 0.0);
+                let quality = |attempt| {
+                    earlier += gain;
+                    gain = channel.gain(&ue.fading, &conditions, harq.instant(at, attempt).as_secs_f64());
+                    gain * gain
+                };
+                let outcome = harq.transmit(quality, |_, combined| combined >= needed);
+                let last = outcome.attempts - 1;
+                self.packets.push(gain, !outcome.delivered);
+                log.gain_sum += earlier;
+                log.packets_lost += last;
+                further += last;
+                let over = harq.instant(at, last);
+                if last > 0 {
+                    log.attempts_until = log.attempts_until.max(Some(over));
+                    if outcome.delivered {
+                        log.late.push((first + k, over));
+                    }
+                }
+            }
+        } else {
+            let midpoints = midpoints.map(SimTime::as_secs_f64);
+            channel.transmit(&ue.fading, &conditions, by_element, midpoints, &mut self.packets);
+        }
         let lost = self.packets.lost() as u32;
-        let bits_now = log.pending_share(log.payload_bits);
+        let sent = u64::from(count + further);
+        let share = |whole: u64, packets: u64| {
+            (u128::from(whole) * u128::from(packets) / u128::from(log.packets.max(1))) as u64
+        };
+        let bits_now = share(log.payload_bits, sent);
+        let further_air = share(log.airtime.as_nanos(), u64::from(further));
         log.bits = log.bits.map(|bits| bits + bits_now);
-        log.packets_sent += log.pending_packets;
+        log.packets_sent += count + further;
         log.packets_lost += lost;
         log.loss_bursts += self.packets.loss_bursts() as u32;
         let gain = self.packets.mean_gain();
-        log.gain_sum += gain.unwrap_or(0.0) * f64::from(log.pending_packets);
-        log.transmissions += 1;
+        log.gain_sum += gain.unwrap_or(0.0) * f64::from(count);
+        log.take_in(&mut self.packets);
         let sender = &mut self.world.ues[request.ue as usize];
         sender.last_gain = gain.map(|gain| (gain, now)).or(sender.last_gain);
+        SimTime::from_nanos(further_air)
+    }
 
-        if round > 0 {
-            return self.row_transmitted(now, id);
+    /// What became of those packets of the flow under way that are through by now.
+    pub(super) fn receive_so_far(&mut self, now: SimTime, id: RequestId) {
+        let Some(request) = self.world.requests.get(id) else { return };
+        let (Phase::Uplink { cell, flow }, Some(log)) = (request.phase, request.uplink.as_ref()) else { return };
+        if log.attempts_until.is_some() {
+            return;
         }
-        if !is_tensor {
-            log.pending_packets = lost;
-            if lost == 0 {
-                return self.queue_at_edge(now, id);
-            }
-            if log.transmissions >= self.spec.max_transmissions {
-                return self.end_by_id(now, id, Outcome::Outage);
-            }
-            request.phase = Phase::Backoff;
-            request.since = now;
-            self.schedule_phase_end(now + self.spec.retransmission_delay, Event::Retransmit { request: id }, id);
-            return Ok(());
-        }
-
-        let noise_key = NoiseKey { ue: request.ue, request: request.ue_request };
-        let record = channel.record(&conditions, noise_key, std::mem::take(&mut self.packets));
-        let rows = request.prompt_tokens as usize;
-        log.rows_lost = record.rows_lost(rows).map(|rows| rows as u32);
-        let outage = channel.is_outage(&record, rows);
-        if !outage
-            && self.ports.quality.name().is_some()
-            && let Some(decided) = request.decided
-        {
-            request.crossing = Some(Box::new(Crossing { split: decided.split, reception: record }));
-        } else {
-            self.packets = record.packets;
-        }
-        if outage { self.end_by_id(now, id, Outcome::Outage) } else { self.queue_at_edge(now, id) }
+        let (packets, flows) = (log.pending_packets, &self.world.air.cells[cell as usize].flows);
+        let airtime = SimTime::from_nanos(log.pending_share(log.airtime.as_nanos()));
+        self.instants.clear();
+        // A packet is through when its end has been served: the end of packet k is the beginning of the next.
+        let ends = (1..=packets).map(|k| boundary(airtime, k, packets));
+        flows.service_instants_so_far(now, flow, ends, &mut self.instants);
+        let through = self.instants.len() as u32;
+        self.instants.clear();
+        let midpoints = (0..through).map(|k| midpoint(airtime, k, packets));
+        flows.service_instants_so_far(now, flow, midpoints, &mut self.instants);
+        self.receive(now, id, through);
     }
 
     pub(super) fn on_retransmit(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
@@ -154,4 +202,19 @@ impl Simulation<'_> {
         request.spend(UPLINK_WAIT, now - request.since);
         self.transmit(now, id)
     }
+}
+
+/// Airtime served at the midpoint of packet k of K: (k + 1/2)/K.
+fn midpoint(airtime: SimTime, k: u32, packets: u32) -> SimTime {
+    part(airtime, 2 * u64::from(k) + 1, 2 * u64::from(packets))
+}
+
+/// Airtime served at the end of the first k packets of K: k/K.
+fn boundary(airtime: SimTime, k: u32, packets: u32) -> SimTime {
+    part(airtime, u64::from(k), u64::from(packets))
+}
+
+fn part(airtime: SimTime, numerator: u64, denominator: u64) -> SimTime {
+    let nanos = u128::from(airtime.as_nanos()) * u128::from(numerator) / u128::from(denominator.max(1));
+    SimTime::from_nanos(nanos as u64)
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::channel::{Fading, FadingError, ParameterState};
 use crate::kernel::{ProcessorSharing, Streams, Ticket};
+use crate::network::air::Air;
 use crate::network::request::{RequestId, Requests};
 use crate::network::spec::NetworkSpec;
 use crate::network::workload::Member;
@@ -32,6 +33,8 @@ pub struct Ue {
     pub returned: VecDeque<RequestId>,
     /// In service.
     pub serving: Option<RequestId>,
+    /// Serving cell.
+    pub cell: u32,
     /// Gain in time.
     pub fading: Fading,
     /// Mean gain of the packets last sent, and when the last of them had arrived.
@@ -68,10 +71,8 @@ pub struct World {
     pub ues: Vec<Ue>,
     /// Requests under way.
     pub requests: Requests,
-    /// The uplink: a server of airtime.
-    pub uplink: ProcessorSharing<RequestId>,
-    /// Event of the next departure from the uplink.
-    pub uplink_departure: Option<Ticket>,
+    /// The uplinks of the cells.
+    pub air: Air,
     /// The edge.
     pub edge: Edge,
     /// Live waiting requests over all UEs, sessions between two rounds included.
@@ -116,20 +117,14 @@ impl World {
                     waiting: 0,
                     returned: VecDeque::new(),
                     serving: None,
+                    cell: 0,
                     fading: Fading::new(channel.fading, streams, ue, channel.sinusoids)?,
                     last_gain: None,
                     walks: Default::default(),
                 });
             }
         }
-        Ok(Self {
-            ues,
-            requests: Requests::default(),
-            uplink: ProcessorSharing::new(),
-            uplink_departure: None,
-            edge: Edge::default(),
-            ue_waiting: 0,
-        })
+        Ok(Self { ues, requests: Requests::default(), air: Air::new(1), edge: Edge::default(), ue_waiting: 0 })
     }
 
     /// The controllers that [`World::new`] counts on: which table each one follows,

@@ -15,16 +15,16 @@ use crate::kernel::Streams;
 use crate::network::compute::Processor;
 use crate::network::ports::{Prompts, QualitySource, ServiceMode};
 use crate::network::spec::{
-    ChannelSpec, ControllerSpec, DecodeSpec, Discipline, DownlinkSpec, EdgeSpec, GroupSpec, InitialSplit, NetworkSpec,
-    OutageSpec, RowDelivery, ServiceLaw, SplitSpec,
+    ChannelSpec, ControllerSpec, DecodeSpec, Delivery, Discipline, DownlinkSpec, EdgeSpec, GroupSpec, InitialSplit,
+    NetworkSpec, OutageSpec, ServiceLaw, SplitSpec,
 };
 use crate::network::workload::{Arrivals, PromptTokens, Workload};
-use crate::radio::{LinkMode, UplinkSpec, transmit_power_w};
+use crate::radio::{Harq, LinkMode, UplinkSpec, transmit_power_w};
 use crate::rl::RegressionSettings;
 use crate::run::checks::check_inputs;
 use crate::run::inputs::{Inputs, Library};
 use crate::run::wording::counted;
-use crate::scenario::air::{ChannelTable, DeliveryName, SharingKind};
+use crate::scenario::air::{ChannelTable, DeliveryName, HarqTable, SharingKind};
 use crate::scenario::nodes::{DisciplineName, ServiceLawName, UeTable, WorkloadKind, WorkloadTable};
 use crate::scenario::schema::{
     ControllerScope, ControllerTable, QualitySourceName, RewardKind, Scenario, ServiceModeName,
@@ -384,13 +384,10 @@ fn channel(table: &ChannelTable, scenario: &Scenario) -> ChannelSpec {
         tx_normalisation: table.tx_normalisation,
         loss_unit: table.loss_unit,
         concealment: table.concealment,
+        delivery: delivery(table.delivery, table.delivery_deadline_ms),
+        harq: table.harq.as_ref().map(harq),
         decode: DecodeSpec {
-            delivery: match table.decode.delivery {
-                DeliveryName::Am => {
-                    RowDelivery::Am { deadline: SimTime::from_secs_saturating(table.decode.deadline_ms * 1e-3) }
-                }
-                DeliveryName::None => RowDelivery::None,
-            },
+            delivery: delivery(table.decode.delivery, Some(table.decode.deadline_ms)),
             concealment: table.decode.concealment,
         },
         encoding: table.encoding.unwrap_or(Encoding::F16),
@@ -398,6 +395,26 @@ fn channel(table: &ChannelTable, scenario: &Scenario) -> ChannelSpec {
         fading: table.fading,
         sinusoids: table.sinusoids as usize,
         snr_needed: digital_snr_needed(scenario.radio.spectral_efficiency_bps_hz, ratio_from_db(table.snr_gap_db)),
+    }
+}
+
+/// A way of delivery, with its deadline \[ms\] where one is given.
+fn delivery(name: DeliveryName, deadline_ms: Option<f64>) -> Delivery {
+    let deadline = deadline_ms.map(|ms| SimTime::from_secs_saturating(ms * 1e-3));
+    match name {
+        DeliveryName::None => Delivery::None,
+        DeliveryName::Um => Delivery::Um,
+        DeliveryName::Am => Delivery::Am { deadline },
+        // `validate` has refused one without a deadline.
+        DeliveryName::Deadline => Delivery::Deadline { after: deadline.unwrap_or(SimTime::ZERO) },
+    }
+}
+
+fn harq(table: &HarqTable) -> Harq {
+    Harq {
+        max_transmissions: table.max_transmissions,
+        round_trip: SimTime::from_secs_saturating(table.round_trip_ms * 1e-3),
+        combining: table.combining,
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::channel::{FadingKind, LossUnit, average_fade_duration, outage_probability};
 use crate::control::further_tokens;
 use crate::network::ports::ServiceMode;
-use crate::network::spec::{NetworkSpec, OutageSpec, RowDelivery};
+use crate::network::spec::{NetworkSpec, OutageSpec};
 use crate::network::workload::{Arrivals, PromptTokens, Workload};
 use crate::run::inputs::Inputs;
 use crate::run::quality_checks::{check_optimum, check_policies, check_surrogate, check_table};
@@ -129,10 +129,10 @@ fn check_sessions(scenario: &Scenario, network: &NetworkSpec, problems: &mut Vec
         if network.mode == ServiceMode::Split {
             channels.insert(group.channel);
             let row = u64::from(network.tensor_payload(group.channel, 1).packets);
-            let again = match network.channels[group.channel].decode.delivery {
-                RowDelivery::Am { .. } => u64::from(network.max_transmissions),
-                RowDelivery::None => 1,
-            };
+            let channel = &network.channels[group.channel];
+            let repeats = if channel.decode.delivery.repeats() { network.max_transmissions } else { 1 };
+            let attempts = channel.harq.map_or(1, |harq| harq.max_transmissions);
+            let again = u64::from(repeats) * u64::from(attempts);
             if row.saturating_mul(again).saturating_mul(u64::from(most)) > u64::from(u32::MAX - MOST_PACKETS) {
                 problems.push(
                     Problem::error(&path, "a session may send more packets than can be counted, 2³²")
@@ -150,7 +150,7 @@ fn check_sessions(scenario: &Scenario, network: &NetworkSpec, problems: &mut Vec
 /// The deadline of a decode round's row leaves time for it, and for a second attempt.
 fn check_row_deadline(scenario: &Scenario, network: &NetworkSpec, index: usize, problems: &mut Vec<Problem>) {
     let channel = &network.channels[index];
-    let RowDelivery::Am { deadline } = channel.decode.delivery else { return };
+    let Some(deadline) = channel.decode.delivery.deadline() else { return };
     let row = network.tensor_payload(index, 1);
     let packet = SimTime::from_nanos(row.airtime.as_nanos() / u64::from(row.packets.max(1)));
     let again = row.airtime + network.retransmission_delay;

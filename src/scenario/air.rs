@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Concealment, DEFAULT_SINUSOIDS, Encoding, FadingKind, LossUnit, Reception, TxNormalisation};
+use crate::radio::Combining;
 use crate::scenario::values::Varying;
 
 /// The kind of channel.
@@ -16,16 +17,39 @@ pub enum ChannelKind {
     Statistical,
 }
 
-/// How the row of a decode round is delivered.
+/// What is done about lost packets; the names are those of the modes of 3GPP's radio link control (TS 38.322).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(extend("x-planned" = ["um", "deadline"]))]
 pub enum DeliveryName {
-    /// Acknowledged: packets that were lost are sent again after `radio.retransmission_delay_ms`, at most `radio.max_transmissions` times in all, until `deadline_ms` has passed. What is missing then is concealed as under "none".
+    /// Acknowledged: packets that are lost, after the attempts of `harq`, are sent again after `radio.retransmission_delay_ms`, at most `radio.max_transmissions` times in all, until the deadline has passed, if there is one; a transmission that is then under way is cut off and brings nothing. What is missing then is concealed as under "none".
     #[default]
     Am,
-    /// One transmission: of a row that loses packets, what `loss_unit` says is concealed: "token-row" all of it, "chunk" the packets' slices.
+    /// One transmission of one attempt: what is lost is concealed as `loss_unit` says: under "token-row" every row that a lost packet has a part in, under "chunk" the packets' slices.
     None,
+    /// Unacknowledged: one transmission, whose packets have the attempts of `harq`.
+    Um,
+    /// As "am" with its deadline, but of the transmission that is then under way the packets count that are through.
+    Deadline,
+}
+
+/// `[channel.harq]`: hybrid ARQ of all deliveries but "none". A packet that fails is sent again one round trip later, and meets the gain of that instant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HarqTable {
+    /// Attempts of a packet, the first one included.
+    #[schemars(range(min = 1, max = 16))]
+    pub max_transmissions: u32,
+    /// From one attempt of a packet to the next \[ms\].
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1e6))]
+    pub round_trip_ms: f64,
+    /// What the receiver does with attempts that failed.
+    pub combining: Combining,
+}
+
+impl Default for HarqTable {
+    fn default() -> Self {
+        Self { max_transmissions: 4, round_trip_ms: 4.0, combining: Combining::Chase }
+    }
 }
 
 /// `[channel.decode]`: the rows of decode rounds, of which a session for more than one token has one for each further token.
@@ -34,7 +58,7 @@ pub enum DeliveryName {
 pub struct DecodeTable {
     /// How a row is delivered. With `loss_unit = "element-iid"` a row loses elements and is never sent again.
     pub delivery: DeliveryName,
-    /// "am": time from the start of a row's first transmission until the edge goes on without what is missing of it \[ms\]; a transmission under way is cut off and brings nothing. The default is the delay budget that 3GPP TS 23.501 gives a conversation (5QI 1): a token that waits longer is felt.
+    /// "am", "deadline": time from the start of a row's first transmission until the edge goes on without what is missing of it \[ms\]. The default is the delay budget that 3GPP TS 23.501 gives a conversation (5QI 1): a token that waits longer is felt.
     #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1e12))]
     pub deadline_ms: f64,
     /// What the edge puts in place of a row, slice or element that did not arrive; it stays in the edge's keys and values for the rest of the session.
@@ -77,6 +101,13 @@ pub struct ChannelTable {
     pub loss_unit: LossUnit,
     /// What stands in place of what a prompt's tensor lost.
     pub concealment: Concealment,
+    /// How a prompt's tensor is delivered. Default: "none".
+    pub delivery: DeliveryName,
+    /// "am", "deadline": time from the start of a prompt's first transmission until the edge goes on without what is missing of it \[ms\]. Default: none for "am"; "deadline" needs it.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1e12))]
+    pub delivery_deadline_ms: Option<f64>,
+    /// Hybrid ARQ, of prompts, token ids and rows of decode rounds. Default: none, each packet has one attempt.
+    pub harq: Option<HarqTable>,
     /// How the rows of decode rounds are delivered.
     pub decode: DecodeTable,
     /// Digital only: how values are encoded. Default: "f16".
@@ -106,6 +137,9 @@ impl Default for ChannelTable {
             tx_normalisation: TxNormalisation::None,
             loss_unit: LossUnit::TokenRow,
             concealment: Concealment::Zero,
+            delivery: DeliveryName::None,
+            delivery_deadline_ms: None,
+            harq: None,
             decode: DecodeTable::default(),
             encoding: None,
             doppler_hz: 10.0,
