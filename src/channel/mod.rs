@@ -1,5 +1,6 @@
 //! The radio channel as one link sees it: gain over time, loss, and what both
-//! do to a tensor. No queues, no geometry of cells, no model.
+//! do to a tensor; where a UE is, and what its place means for the gain. No queues,
+//! no cells side by side, no model.
 //!
 //! A tour, in the order of a request's way through the air:
 //!
@@ -7,6 +8,9 @@
 //!   drawn per UE, episode or request, or walks on a grid of time.
 //! - [`SumOfSinusoids`], [`Fading`]: the short-term gain `h(t)`, a closed form of
 //!   the distance travelled. Any instant, in any order, without state.
+//! - [`Mobility`] and [`Mover`]: where a UE is at any time, and how far it has travelled.
+//! - [`LargeScale`]: path loss ([`Environment`]), shadowing and line of sight
+//!   ([`GaussianField`]) from one cell to any place: a closed form of the place.
 //! - [`outage_probability`] and its inverses: Chen25 (4), which ties the loss
 //!   probability to the gain threshold; [`average_fade_duration`] says how long
 //!   a run of losses lasts.
@@ -36,23 +40,37 @@
 //! Approach", arXiv 2406.02616, FITEE 26(2):278-292, 2025.
 
 mod analog;
+mod area;
 mod concealment;
 mod encoding;
 mod fading;
+mod field;
+mod gauss_markov;
+mod large_scale;
 mod loss;
+mod mobility;
+mod mobility_trace;
 mod noise;
 mod normalisation;
 mod outage;
 mod packets;
 mod parameter;
+mod path_loss;
+mod random_waypoint;
 mod reception;
 mod turns;
 
 pub use analog::{receive_equalised, receive_raw};
+pub use area::{Area, AreaError, MOST_COORDINATE_M};
 pub use concealment::{Concealment, conceal};
 pub use encoding::Encoding;
 pub use fading::{DEFAULT_SINUSOIDS, Fading, FadingError, FadingKind, MAX_SINUSOIDS, SumOfSinusoids, rayleigh_gain};
+pub use field::{DEFAULT_WAVES, GaussianField};
+pub use gauss_markov::GAUSS_MARKOV_STEP;
+pub use large_scale::{LargeScale, LargeScaleSpec, LineOfSightMode, LinkLoss};
 pub use loss::{LossUnit, lost_chunks, lost_elements, lost_rows, rows_without_chunks};
+pub use mobility::{Mobility, MobilityError, Mover, Whereabouts};
+pub use mobility_trace::{MobilityTrace, TraceError, TracePoint};
 pub use noise::fill_normals;
 pub use normalisation::{TxNormalisation, activation_snr_db, row_powers, tx_scales};
 pub use outage::{
@@ -61,4 +79,5 @@ pub use outage::{
 };
 pub use packets::Packets;
 pub use parameter::{Draw, Occasion, Parameter, ParameterError, ParameterState, WALK_STEP};
+pub use path_loss::{Environment, LinkGeometry};
 pub use reception::{Impairment, NoiseKey, Received, Reception, ReceptionRecord, RoundReception, apply};

@@ -63,6 +63,14 @@ pub enum Purpose {
     SurrogateWeights = 23,
     /// Folds, held-out rows and orders of minibatches of a surrogate (entity: number of the fit; index: draw).
     SurrogateOrder = 24,
+    /// Where a UE goes (entity: UE; index: draws of leg or step, and from 2⁴⁸ those of the leg at time 0).
+    Mobility = 25,
+    /// Shadowing of a cell (entity: cell; index: state · 2³² + wave).
+    Shadowing = 26,
+    /// The line-of-sight field of a cell (entity: cell; index: wave).
+    LineOfSight = 27,
+    /// Where a UE starts (entity: UE; index: 0).
+    Placement = 28,
     /// Draws of tests and benches.
     Test = 99,
 }

@@ -1,6 +1,6 @@
 //! One run: from a checked scenario to a sealed folder of results.
 //!
-//! [`inputs`] loads what the scenario names, [`assembly`] turns both into a
+//! [`inputs`] loads what the scenario names ([`mobility_trace`] reads paths of UEs), [`assembly`] turns both into a
 //! network, [`identity`] names the run by everything that its results depend on,
 //! [`results`] gives it a folder that never passes for finished before it is,
 //! [`runner`] runs one or many, [`evaluation`] judges what was learned, [`profile`] measures the model's perplexity over
@@ -15,6 +15,7 @@ pub mod fit;
 pub mod identity;
 pub mod inputs;
 pub mod manifest;
+pub mod mobility_trace;
 pub mod profile;
 mod quality_checks;
 pub mod results;

@@ -5,15 +5,18 @@
 //! * [`Quantiles`]: quantiles within 0.1 % in constant memory.
 //! * [`StudentInterval`]: a confidence interval for a mean.
 //! * [`ks_statistic`]: the distance of a sample from a distribution.
+//! * [`normal_cdf`]: the standard normal distribution function.
 
 mod interval;
 mod kolmogorov_smirnov;
 mod moments;
+mod normal;
 mod quantiles;
 mod time_average;
 
 pub use interval::{StudentInterval, mean_interval, student_t_quantile};
 pub use kolmogorov_smirnov::{ks_critical_value, ks_statistic};
 pub use moments::Moments;
+pub use normal::normal_cdf;
 pub use quantiles::Quantiles;
 pub use time_average::TimeAverage;
