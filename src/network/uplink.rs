@@ -1,7 +1,7 @@
 //! The uplink: flows share the airtime; each packet meets the fading gain at
 //! its own midpoint in time.
 
-use crate::channel::{Fading, LossUnit, NoiseKey};
+use crate::channel::{LossUnit, NoiseKey};
 use crate::network::costs::prompt_bits;
 use crate::network::event::Event;
 use crate::network::ports::{Crossing, ServiceMode};
@@ -71,7 +71,7 @@ impl Simulation<'_> {
         self.instants.clear();
         if let Some(request) = self.world.requests.get(id)
             && let Some(log) = &request.uplink
-            && matches!(self.world.ues[request.ue as usize].fading, Fading::Rayleigh(_))
+            && !self.world.ues[request.ue as usize].fading.is_none()
         {
             // Midpoint of packet k of K: (k + 1/2)/K of the airtime.
             let (packets, airtime) = (u128::from(log.pending_packets), u128::from(departed.work.as_nanos()));
@@ -101,7 +101,8 @@ impl Simulation<'_> {
         self.packets.clear();
         let instants = &self.instants;
         // Without fading the gain is the same at any instant, and none were collected.
-        let midpoints = (0..log.pending_packets as usize).map(|k| instants.get(k).map_or(0.0, |at| at.as_secs_f64()));
+        let moment = |k| channel.moment(instants.get(k).map_or(0.0, |at: &SimTime| at.as_secs_f64()));
+        let midpoints = (0..log.pending_packets as usize).map(moment);
         channel.transmit(&ue.fading, &conditions, by_element, midpoints, &mut self.packets);
         let lost = self.packets.lost() as u32;
         let bits_now = log.pending_share(log.payload_bits);
