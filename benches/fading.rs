@@ -5,7 +5,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use splitwave::channel::{Impairment, NoiseKey, Packets, ReceptionRecord, SumOfSinusoids, TxNormalisation, apply};
+use splitwave::channel::{
+    Impairment, Link, NoiseKey, Packets, ReceptionRecord, SumOfSinusoids, TxNormalisation, apply,
+};
 use splitwave::kernel::Streams;
 
 /// The best of five rounds of `repeats` calls, in microseconds per call.
@@ -22,14 +24,14 @@ fn microseconds(repeats: u32, mut call: impl FnMut(u32)) -> f64 {
 fn main() {
     let streams = Streams::new(1, 0);
     for sinusoids in [8, 16, 32, 64] {
-        let link = SumOfSinusoids::new(&streams, 0, sinusoids).expect("a legal number of sinusoids");
+        let link = SumOfSinusoids::new(&streams, Link::of_ue(0), sinusoids).expect("a legal number of sinusoids");
         let sample = microseconds(1_000_000, |i| {
             black_box(link.envelope(black_box(f64::from(i) * 0.005)));
         });
         println!("fading, N = {sinusoids:2}: {sample:.3} us per sample");
     }
     let construction = microseconds(10_000, |link| {
-        let _ = black_box(SumOfSinusoids::new(&streams, link, 32));
+        let _ = black_box(SumOfSinusoids::new(&streams, Link::of_ue(link), 32));
     });
     println!("fading, N = 32: {construction:.2} us per link");
 

@@ -6,14 +6,14 @@
 //!
 //! - [`Parameter`]: σ, σ_h and P are *long-term* parameters. Each is constant,
 //!   drawn per UE, episode or request, or walks on a grid of time.
-//! - [`SumOfSinusoids`], [`Fading`]: the short-term gain `h(t)`, a closed form of
-//!   the distance travelled. Any instant, in any order, without state.
+//! - [`FadingModel`], [`Fading`]: the short-term gain `h(t)`, a closed form of
+//!   the distance travelled and the time. Any instant, in any order, without state.
 //! - [`Mobility`] and [`Mover`]: where a UE is at any time, and how far it has travelled.
 //! - [`LargeScale`]: path loss ([`Environment`]), shadowing and line of sight
 //!   ([`GaussianField`]) from one cell to any place: a closed form of the place.
 //! - [`outage_probability`] and its inverses: Chen25 (4), which ties the loss
-//!   probability to the gain threshold; [`average_fade_duration`] says how long
-//!   a run of losses lasts.
+//!   probability to the gain threshold, and [`FadingLaw`], the same for other laws
+//!   than Rayleigh's; [`average_fade_duration`] says how long a run of losses lasts.
 //! - [`Encoding`]: bits on the air and error in the tensor, from one place.
 //! - [`Packets`]: the gain that each packet met, and whether it was lost.
 //! - [`tx_scales`], [`receive_raw`], [`receive_equalised`]: Chen25 (3) on rows of
@@ -64,7 +64,11 @@ pub use analog::{receive_equalised, receive_raw};
 pub use area::{Area, AreaError, MOST_COORDINATE_M};
 pub use concealment::{Concealment, conceal};
 pub use encoding::Encoding;
-pub use fading::{DEFAULT_SINUSOIDS, Fading, FadingError, FadingKind, MAX_SINUSOIDS, SumOfSinusoids, rayleigh_gain};
+pub use fading::{
+    BlockFading, COHERENCE_TURNS, DEFAULT_RICIAN_K_DB, DEFAULT_SINUSOIDS, Fading, FadingError, FadingKind, FadingLaw,
+    FadingModel, GainTrace, GainTraces, Link, MAX_NAKAGAMI_M, MAX_RICIAN_K_DB, MAX_SINUSOIDS, MIN_NAKAGAMI_M, Moment,
+    Nakagami, NakagamiModel, Rician, SumOfSinusoids, rayleigh_gain,
+};
 pub use field::{DEFAULT_WAVES, GaussianField};
 pub use gauss_markov::GAUSS_MARKOV_STEP;
 pub use large_scale::{LargeScale, LargeScaleSpec, LineOfSightMode, LinkLoss};

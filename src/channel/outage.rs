@@ -51,9 +51,7 @@ pub fn gain_threshold_for(loss_probability: f64, rayleigh_scale: f64) -> Result<
 /// # Errors
 /// [`OutageError`] unless P is in (0, 1) and h_th is positive and finite.
 pub fn rayleigh_scale_for(loss_probability: f64, gain_threshold: f64) -> Result<f64, OutageError> {
-    if !(gain_threshold.is_finite() && gain_threshold >= 0.0) {
-        return Err(OutageError::GainThreshold(gain_threshold));
-    }
+    check_threshold(gain_threshold)?;
     let thresholds = threshold_in_scales(loss_probability)?;
     if thresholds == 0.0 || gain_threshold == 0.0 {
         return Err(OutageError::Undetermined { loss_probability, gain_threshold });
@@ -105,13 +103,23 @@ pub fn digital_snr_needed(spectral_efficiency: f64, gap: f64) -> f64 {
 
 /// `h_th/σ_h = √(-2 ln(1 - P))`
 fn threshold_in_scales(loss_probability: f64) -> Result<f64, OutageError> {
-    if !(0.0..1.0).contains(&loss_probability) {
-        return Err(OutageError::LossProbability(loss_probability));
-    }
+    check_loss_probability(loss_probability)?;
     Ok((-2.0 * (-loss_probability).ln_1p()).sqrt())
 }
 
-fn check_scale(rayleigh_scale: f64) -> Result<(), OutageError> {
+pub(super) fn check_loss_probability(loss_probability: f64) -> Result<(), OutageError> {
+    if (0.0..1.0).contains(&loss_probability) { Ok(()) } else { Err(OutageError::LossProbability(loss_probability)) }
+}
+
+pub(super) fn check_threshold(gain_threshold: f64) -> Result<(), OutageError> {
+    if gain_threshold.is_finite() && gain_threshold >= 0.0 {
+        Ok(())
+    } else {
+        Err(OutageError::GainThreshold(gain_threshold))
+    }
+}
+
+pub(super) fn check_scale(rayleigh_scale: f64) -> Result<(), OutageError> {
     if rayleigh_scale.is_finite() && rayleigh_scale > 0.0 {
         Ok(())
     } else {

@@ -21,7 +21,7 @@ pub enum Purpose {
     Arrival = 1,
     /// Which corpus window a request reads (entity: UE, index: request of the UE).
     Prompt = 2,
-    /// Phases and angles of a link's sinusoids (entity: link, index: sinusoid).
+    /// Phases and angles of a link's sinusoids (entity: UE, index: cell · 2³² + sinusoid).
     Fading = 3,
     /// Additive noise on tensor elements (entity: UE, index: request · 2³² + pair of elements).
     Noise = 4,
@@ -71,6 +71,12 @@ pub enum Purpose {
     LineOfSight = 27,
     /// Where a UE starts (entity: UE; index: 0).
     Placement = 28,
+    /// Direction and phase of a link's line of sight (entity: UE; index: cell · 2³²).
+    FadingLineOfSight = 31,
+    /// Phases and angles of the sinusoids of a link's branches (entity: UE; index: cell · 2³² + branch · 2¹⁶ + sinusoid).
+    FadingBranch = 32,
+    /// A link's gain in a block (entity: UE; index: cell · 2³² + block).
+    FadingBlock = 33,
     /// Draws of tests and benches.
     Test = 99,
 }

@@ -118,7 +118,7 @@ impl<'p> Simulation<'p> {
     /// A network at time 0 with its first arrivals scheduled.
     ///
     /// # Errors
-    /// [`SimulationError::Fading`] for a number of sinusoids out of range.
+    /// [`SimulationError::Fading`] for parameters of the fading out of range.
     pub fn new(spec: &'p NetworkSpec, streams: Streams, ports: Ports<'p>) -> Result<Self, SimulationError> {
         let world = World::new(spec, &streams)?;
         let mut simulation = Self {

@@ -2,7 +2,7 @@
 //! floor builds and the simulation reads.
 
 use crate::channel::{
-    Concealment, Encoding, Fading, FadingKind, Impairment, LossUnit, NoiseKey, Packets, Parameter, Reception,
+    Concealment, Encoding, Fading, FadingModel, Impairment, LossUnit, Moment, NoiseKey, Packets, Parameter, Reception,
     ReceptionRecord, TxNormalisation, rayleigh_gain,
 };
 use crate::llm::CostModel;
@@ -39,9 +39,7 @@ pub struct ChannelSpec {
     /// Maximum Doppler shift f_d \[Hz\].
     pub doppler_hz: f64,
     /// How the gain varies in time.
-    pub fading: FadingKind,
-    /// Sinusoids N of the fading.
-    pub sinusoids: usize,
+    pub fading: FadingModel,
     /// SNR that a digital packet needs, `(2^{R/B} - 1)·Γ`.
     pub snr_needed: f64,
 }
@@ -58,25 +56,26 @@ impl ChannelSpec {
         10.0 * ratio.log10()
     }
 
-    /// Sends packets whose midpoints fall on `instants`: each meets the link's gain at its
-    /// own instant and is lost below the threshold. With `element-iid` no packet is lost.
+    /// The moment of a link at simulated time `time_s` \[s\], at f_d since time 0.
+    #[inline]
+    pub fn moment(&self, time_s: f64) -> Moment {
+        Moment::at(time_s, self.doppler_hz)
+    }
+
+    /// Sends packets whose midpoints fall on `moments`: each meets the link's gain at its
+    /// own and is lost below the threshold. With `element-iid` no packet is lost.
     pub fn transmit(
         &self,
         fading: &Fading,
         conditions: &Conditions,
         by_element: bool,
-        instants: impl Iterator<Item = f64>,
+        moments: impl Iterator<Item = Moment>,
         packets: &mut Packets,
     ) {
-        for at_s in instants {
-            let gain = self.gain(fading, conditions, at_s);
+        for moment in moments {
+            let gain = rayleigh_gain(conditions.rayleigh_scale, fading.envelope(moment));
             packets.push(gain, !by_element && gain < conditions.gain_threshold);
         }
-    }
-
-    /// The link's gain h at an instant.
-    pub fn gain(&self, fading: &Fading, conditions: &Conditions, at_s: f64) -> f64 {
-        rayleigh_gain(conditions.rayleigh_scale, fading.envelope(self.doppler_hz * at_s))
     }
 
     /// The reception record of a tensor that was sent in `packets`.

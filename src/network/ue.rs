@@ -1,6 +1,6 @@
 //! The UE: arrivals, its queue, the decision, its part of the model.
 
-use crate::channel::{Occasion, gain_threshold_for, outage_probability, rayleigh_scale_for};
+use crate::channel::Occasion;
 use crate::kernel::Purpose;
 use crate::network::costs::costs;
 use crate::network::event::Event;
@@ -209,10 +209,11 @@ impl Simulation<'_> {
         }
     }
 
-    /// The long-term conditions of a UE on an occasion, by eq. (4).
+    /// The long-term conditions of a UE on an occasion, by eq. (4) with the law of its fading.
     fn conditions(&mut self, ue: u32, occasion: &Occasion) -> Conditions {
         let state = &mut self.world.ues[ue as usize];
         let channel = &self.spec.channels[self.spec.groups[state.group as usize].channel];
+        let law = state.fading.law();
         let [noise, scale, threshold, loss] = &mut state.walks;
         let streams = &self.streams;
         let noise_std = channel.noise_std.value(noise, &streams.stream(ue, Purpose::NoiseStd), occasion);
@@ -225,19 +226,20 @@ impl Simulation<'_> {
             OutageSpec::ScaleAndLoss { rayleigh_scale, loss_probability } => {
                 let rayleigh_scale = rayleigh_scale.value(scale, &scale_stream, occasion);
                 let loss_probability = loss_probability.value(loss, &loss_stream, occasion);
-                let gain_threshold = gain_threshold_for(loss_probability, rayleigh_scale).unwrap_or(0.0);
+                let gain_threshold = law.gain_threshold_for(loss_probability, rayleigh_scale).unwrap_or(0.0);
                 Conditions { noise_std, rayleigh_scale, gain_threshold, loss_probability }
             }
             OutageSpec::ScaleAndThreshold { rayleigh_scale, gain_threshold } => {
                 let rayleigh_scale = rayleigh_scale.value(scale, &scale_stream, occasion);
                 let gain_threshold = gain_threshold.value(threshold, &threshold_stream, occasion);
-                let loss_probability = outage_probability(gain_threshold, rayleigh_scale);
+                let loss_probability = law.outage_probability(gain_threshold, rayleigh_scale);
                 Conditions { noise_std, rayleigh_scale, gain_threshold, loss_probability }
             }
             OutageSpec::ThresholdAndLoss { gain_threshold, loss_probability } => {
                 let gain_threshold = gain_threshold.value(threshold, &threshold_stream, occasion);
                 let loss_probability = loss_probability.value(loss, &loss_stream, occasion);
-                let rayleigh_scale = rayleigh_scale_for(loss_probability, gain_threshold)
+                let rayleigh_scale = law
+                    .rayleigh_scale_for(loss_probability, gain_threshold)
                     .unwrap_or(crate::channel::DEFAULT_RAYLEIGH_SCALE);
                 Conditions { noise_std, rayleigh_scale, gain_threshold, loss_probability }
             }

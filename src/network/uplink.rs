@@ -1,7 +1,7 @@
 //! The uplink: flows share the airtime of their cell; each packet meets the fading gain at
 //! its own midpoint in time, and in hybrid ARQ again a round trip later.
 
-use crate::channel::Fading;
+use crate::channel::rayleigh_gain;
 use crate::network::delivery::Cargo;
 use crate::network::event::Event;
 use crate::network::request::{Phase, RequestId, UPLINK_AIR, UPLINK_WAIT};
@@ -60,7 +60,7 @@ impl Simulation<'_> {
         if let Some(request) = self.world.requests.get(id)
             && let Some(log) = &request.uplink
             && log.attempts_until.is_none()
-            && !matches!(self.world.ues[request.ue as usize].fading, Fading::None)
+            && !self.world.ues[request.ue as usize].fading.is_none()
         {
             let packets = log.pending_packets;
             let offsets = (0..packets).map(|k| midpoint(departed.work, k, packets));
@@ -81,14 +81,16 @@ impl Simulation<'_> {
         let Some(request) = self.world.requests.get(id) else { return Ok(()) };
         let pending = request.uplink.as_ref().map_or(0, |log| log.pending_packets);
         let again = self.receive(now, id, pending);
-        if again == SimTime::ZERO {
-            return self.transmission_over(now, id);
+        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        match request.uplink.as_ref().and_then(|log| log.attempts_until) {
+            None => self.transmission_over(now, id),
+            Some(until) if again == SimTime::ZERO => self.attempts_served(now, id, until),
+            Some(_) => {
+                request.since = now;
+                self.join_uplink(now, id, again);
+                Ok(())
+            }
         }
-        if let Some(request) = self.world.requests.get_mut(id) {
-            request.since = now;
-        }
-        self.join_uplink(now, id, again);
-        Ok(())
     }
 
     /// The air that later attempts take has been served; the last of them may be over a little later.
@@ -136,7 +138,8 @@ impl Simulation<'_> {
                 let (mut gain, mut earlier) = (0.0, 0.0);
                 let quality = |attempt| {
                     earlier += gain;
-                    gain = channel.gain(&ue.fading, &conditions, harq.instant(at, attempt).as_secs_f64());
+                    let moment = channel.moment(harq.instant(at, attempt).as_secs_f64());
+                    gain = rayleigh_gain(conditions.rayleigh_scale, ue.fading.envelope(moment));
                     gain * gain
                 };
                 let outcome = harq.transmit(quality, |_, combined| combined >= needed);
@@ -154,8 +157,8 @@ impl Simulation<'_> {
                 }
             }
         } else {
-            let midpoints = midpoints.map(SimTime::as_secs_f64);
-            channel.transmit(&ue.fading, &conditions, by_element, midpoints, &mut self.packets);
+            let moments = midpoints.map(|at| channel.moment(at.as_secs_f64()));
+            channel.transmit(&ue.fading, &conditions, by_element, moments, &mut self.packets);
         }
         let lost = self.packets.lost() as u32;
         let sent = u64::from(count + further);

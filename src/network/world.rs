@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::channel::{Fading, FadingError, ParameterState};
+use crate::channel::{Fading, FadingError, Link, ParameterState};
 use crate::kernel::{ProcessorSharing, Streams, Ticket};
 use crate::network::air::Air;
 use crate::network::request::{RequestId, Requests};
@@ -83,7 +83,7 @@ impl World {
     /// An empty network with its UEs in place.
     ///
     /// # Errors
-    /// [`FadingError`] for a number of sinusoids out of range.
+    /// [`FadingError`] for parameters of the fading out of range.
     pub fn new(spec: &NetworkSpec, streams: &Streams) -> Result<Self, FadingError> {
         let mut ues = Vec::with_capacity(spec.groups.iter().map(|group| group.count as usize).sum());
         let mut next_controller = spec.controllers.iter().filter(|controller| controller.shared).count() as u32;
@@ -118,7 +118,7 @@ impl World {
                     returned: VecDeque::new(),
                     serving: None,
                     cell: 0,
-                    fading: Fading::new(channel.fading, streams, ue, channel.sinusoids)?,
+                    fading: Fading::new(&channel.fading, streams, Link::of_ue(ue))?,
                     last_gain: None,
                     walks: Default::default(),
                 });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::channel::{
-    DEFAULT_RAYLEIGH_SCALE, Encoding, Parameter, Reception, digital_gain_threshold, digital_snr_needed,
+    DEFAULT_RAYLEIGH_SCALE, Encoding, FadingModel, Parameter, Reception, digital_gain_threshold, digital_snr_needed,
 };
 use crate::control::{
     CorpusPrompts, Fit, Input, LengthPrompts, LlmQuality, NoQuality, RewardFunction, SurrogateQuality, SurrogateRow,
@@ -22,6 +22,7 @@ use crate::network::workload::{Arrivals, PromptTokens, Workload};
 use crate::radio::{Harq, LinkMode, UplinkSpec, transmit_power_w};
 use crate::rl::RegressionSettings;
 use crate::run::checks::check_inputs;
+use crate::run::fading::fading;
 use crate::run::inputs::{Inputs, Library};
 use crate::run::wording::counted;
 use crate::scenario::air::{ChannelTable, DeliveryName, HarqTable, SharingKind};
@@ -251,7 +252,11 @@ fn network(scenario: &Scenario, inputs: &Inputs, problems: &mut Vec<Problem>) ->
         cost: inputs.cost.clone(),
         model_layers: layers,
         split: split(scenario, layers, problems),
-        channels: channels.iter().map(|table| channel(table, scenario)).collect(),
+        channels: channels
+            .iter()
+            .enumerate()
+            .map(|(index, table)| channel(table, scenario, fading(table, inputs.fading_traces[index].as_ref())))
+            .collect(),
         controllers: controllers
             .iter()
             .map(|table| ControllerSpec {
@@ -355,7 +360,7 @@ fn parameter(varying: &Varying) -> Parameter {
     varying.parameter().unwrap_or(Parameter::Constant(varying.bounds().0))
 }
 
-fn channel(table: &ChannelTable, scenario: &Scenario) -> ChannelSpec {
+fn channel(table: &ChannelTable, scenario: &Scenario, fading: FadingModel) -> ChannelSpec {
     let digital = table.reception == Reception::Digital;
     let given = |varying: &Option<Varying>| varying.as_ref().map(parameter);
     let threshold = given(&table.gain_threshold).or_else(|| {
@@ -392,8 +397,7 @@ fn channel(table: &ChannelTable, scenario: &Scenario) -> ChannelSpec {
         },
         encoding: table.encoding.unwrap_or(Encoding::F16),
         doppler_hz: table.doppler_hz,
-        fading: table.fading,
-        sinusoids: table.sinusoids as usize,
+        fading,
         snr_needed: digital_snr_needed(scenario.radio.spectral_efficiency_bps_hz, ratio_from_db(table.snr_gap_db)),
     }
 }

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::channel::{FadingKind, LossUnit, average_fade_duration, outage_probability};
+use crate::channel::LossUnit;
 use crate::control::further_tokens;
 use crate::network::ports::ServiceMode;
-use crate::network::spec::{NetworkSpec, OutageSpec};
+use crate::network::spec::{ChannelSpec, NetworkSpec, OutageSpec};
 use crate::network::workload::{Arrivals, PromptTokens, Workload};
 use crate::run::inputs::Inputs;
 use crate::run::quality_checks::{check_optimum, check_policies, check_surrogate, check_table};
@@ -154,7 +154,7 @@ fn check_row_deadline(scenario: &Scenario, network: &NetworkSpec, index: usize, 
     let row = network.tensor_payload(index, 1);
     let packet = SimTime::from_nanos(row.airtime.as_nanos() / u64::from(row.packets.max(1)));
     let again = row.airtime + network.retransmission_delay;
-    let loses = channel.loss_unit != LossUnit::ElementIid && loss_bounds(&channel.outage).1 > 0.0;
+    let loses = channel.loss_unit != LossUnit::ElementIid && loss_bounds(channel).1 > 0.0;
     let ms = |time: SimTime| time.as_secs_f64() * 1e3;
     let (message, hint) = if deadline < row.airtime {
         let message = format!(
@@ -202,14 +202,16 @@ pub fn word(value: impl serde::Serialize) -> String {
 }
 
 /// Least and largest loss probability that a channel can have, eq. (4).
-pub fn loss_bounds(outage: &OutageSpec) -> (f64, f64) {
-    match outage {
+pub fn loss_bounds(channel: &ChannelSpec) -> (f64, f64) {
+    match &channel.outage {
         OutageSpec::ScaleAndLoss { loss_probability, .. } | OutageSpec::ThresholdAndLoss { loss_probability, .. } => {
             loss_probability.bounds()
         }
         OutageSpec::ScaleAndThreshold { rayleigh_scale, gain_threshold } => {
             let ((scale_min, scale_max), (low, high)) = (rayleigh_scale.bounds(), gain_threshold.bounds());
-            (outage_probability(low, scale_max), outage_probability(high, scale_min))
+            let laws = channel.fading.laws();
+            let least = laws.iter().map(|law| law.outage_probability(low, scale_max)).fold(1.0, f64::min);
+            (least, laws.iter().map(|law| law.outage_probability(high, scale_min)).fold(0.0, f64::max))
         }
     }
 }
@@ -229,19 +231,19 @@ pub(super) fn prompt_bounds(workload: &Workload) -> (u32, u32) {
 /// A fade that outlasts a transmission loses all of it or nothing.
 fn check_fades(scenario: &Scenario, network: &NetworkSpec, index: usize, problems: &mut Vec<Problem>) {
     let channel = &network.channels[index];
-    if channel.fading == FadingKind::None || channel.loss_unit == LossUnit::ElementIid {
+    if channel.loss_unit == LossUnit::ElementIid {
         return;
     }
-    // ρ = h_th/(√2·σ_h), and P = 1 - exp(-ρ²).
-    let rho = (-(-loss_bounds(&channel.outage).1).ln_1p()).sqrt();
-    let fade_s = average_fade_duration(channel.doppler_hz, rho);
+    // ρ = h_th/(√2·σ_h) follows from P by the law of the fading.
+    let Some(rho2) = channel.fading.laws().first().map(|law| law.quantile(loss_bounds(channel).1)) else { return };
+    let Some(fade_s) = channel.fading.average_fade_duration(channel.doppler_hz, rho2.sqrt()) else { return };
     for group in network.groups.iter().filter(|group| group.channel == index) {
         let (_, tokens) = prompt_bounds(&group.workload);
         let has_sessions = lengths(&group.workload).iter().any(|&(_, output)| output > 1);
         let payload = network.tensor_payload(index, tokens);
         let airtime_s = payload.airtime.as_secs_f64();
         let packet_s = airtime_s / f64::from(payload.packets);
-        let (message, hint) = if fade_s > 0.0 && fade_s < packet_s {
+        let (message, hint, coherence_hint) = if fade_s > 0.0 && fade_s < packet_s {
             let message = format!(
                 "a mean fade lasts {:.3} ms, less than the {:.3} ms of a packet of group {}: a packet meets the gain of its \
                  midpoint alone, so fades between midpoints are not seen",
@@ -249,7 +251,7 @@ fn check_fades(scenario: &Scenario, network: &NetworkSpec, index: usize, problem
                 packet_s * 1e3,
                 group.name
             );
-            (message, "send smaller packets, or lower doppler_hz")
+            (message, "send smaller packets, or lower doppler_hz", "send smaller packets, or raise coherence_ms")
         } else if fade_s > airtime_s {
             let fade = if fade_s < 10.0 { format!("{:.1} ms", fade_s * 1e3) } else { "more than 10 s".to_owned() };
             let message = format!(
@@ -259,12 +261,18 @@ fn check_fades(scenario: &Scenario, network: &NetworkSpec, index: usize, problem
                 if has_sessions { "the prompt of a session" } else { "a request" },
                 group.name
             );
-            (message, "raise doppler_hz, or send more slowly, if partial losses are what you study")
+            (
+                message,
+                "raise doppler_hz, or send more slowly, if partial losses are what you study",
+                "lower coherence_ms, or send more slowly, if partial losses are what you study",
+            )
         } else {
             continue;
         };
         let path = scenario.channel.path("channel", index);
-        problems.push(Problem::warning(format!("{path}.doppler_hz"), message).with_hint(hint));
+        let key = if channel.fading.follows_doppler() { "doppler_hz" } else { "coherence_ms" };
+        let hint = if channel.fading.follows_doppler() { hint } else { coherence_hint };
+        problems.push(Problem::warning(format!("{path}.{key}"), message).with_hint(hint));
         return;
     }
 }

@@ -8,7 +8,7 @@ use crate::control::{
 };
 use crate::kernel::Streams;
 use crate::network::ports::Controller;
-use crate::network::spec::{NetworkSpec, OutageSpec};
+use crate::network::spec::{ChannelSpec, NetworkSpec, OutageSpec};
 use crate::network::world::World;
 use crate::record::LearningCounts;
 use crate::rl::{A2c, Agent, Dqn, Policy, PolicyScratch, Ppo};
@@ -125,8 +125,8 @@ impl Assembly {
         for group in self.network.groups.iter().filter(|group| group.controller == number) {
             let channel = &self.network.channels[group.channel];
             noise_std = join(noise_std, channel.noise_std.bounds());
-            rayleigh_scale = join(rayleigh_scale, scale_bounds(&channel.outage));
-            loss_probability = join(loss_probability, loss_bounds(&channel.outage));
+            rayleigh_scale = join(rayleigh_scale, scale_bounds(channel));
+            loss_probability = join(loss_probability, loss_bounds(channel));
         }
         let split = (self.network.split.min, self.network.split.max);
         let steps_per_episode = self.scenario.controller.tables()[number].steps_per_episode;
@@ -305,18 +305,20 @@ fn agent(
 }
 
 /// Least and largest σ_h that a channel can have, eq. (4).
-fn scale_bounds(outage: &OutageSpec) -> (f64, f64) {
-    match outage {
+fn scale_bounds(channel: &ChannelSpec) -> (f64, f64) {
+    match &channel.outage {
         OutageSpec::ScaleAndLoss { rayleigh_scale, .. } | OutageSpec::ScaleAndThreshold { rayleigh_scale, .. } => {
             rayleigh_scale.bounds()
         }
         OutageSpec::ThresholdAndLoss { gain_threshold, loss_probability } => {
-            let at = |loss: f64, threshold: f64| {
-                crate::channel::rayleigh_scale_for(loss, threshold).unwrap_or(crate::channel::DEFAULT_RAYLEIGH_SCALE)
+            let laws = channel.fading.laws();
+            let at = |loss: f64, threshold: f64, join: fn(f64, f64) -> f64| {
+                let scales = laws.iter().filter_map(|law| law.rayleigh_scale_for(loss, threshold).ok());
+                scales.reduce(join).unwrap_or(crate::channel::DEFAULT_RAYLEIGH_SCALE)
             };
             let bounds = |parameter: &Parameter| parameter.bounds();
             let ((low, high), (least, most)) = (bounds(gain_threshold), bounds(loss_probability));
-            (at(most, low), at(least, high))
+            (at(most, low, f64::min), at(least, high, f64::max))
         }
     }
 }

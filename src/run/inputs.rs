@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::channel::{FadingKind, GainTraces};
 use crate::control::{PolicyFile, QualityTable, Surrogate};
 use crate::llm::{BUILTIN, Corpus, CostModel, FlopCount, Geometry, LoadedModel, Segmentation};
 use crate::network::workload::TraceArrival;
+use crate::run::fading_trace::FadingTraceFile;
 use crate::scenario::nodes::{WorkloadKind, WorkloadTable};
 use crate::scenario::schema::{FlopCountName, NO_MODEL, Scenario, WindowKind};
 use crate::scenario::values::OneOrMany;
@@ -29,6 +31,8 @@ pub struct Inputs {
     pub policies: Vec<Option<Arc<PolicyFile>>>,
     /// The trace of each group that has one.
     pub traces: Vec<Option<Arc<[TraceArrival]>>>,
+    /// The gains of each channel that takes them from a file.
+    pub fading_traces: Vec<Option<Arc<GainTraces>>>,
     /// What is paid for FLOP, bytes and payload.
     pub cost: CostModel,
     /// Content hash of each file, by the key that names it.
@@ -62,6 +66,7 @@ pub struct Library {
     surrogates: BTreeMap<PathBuf, Arc<Surrogate>>,
     policies: BTreeMap<PathBuf, (Arc<PolicyFile>, String)>,
     traces: BTreeMap<PathBuf, (Arc<[TraceArrival]>, String)>,
+    fading_traces: BTreeMap<(PathBuf, bool), Arc<FadingTraceFile>>,
     geometries: BTreeMap<PathBuf, Geometry>,
 }
 
@@ -145,6 +150,7 @@ impl Library {
             }
             traces.push(trace.map(|(trace, _)| trace));
         }
+        let fading_traces = self.fading_traces(loaded, &mut problems, &mut hashes);
         let cost = model.as_ref().and_then(|model| {
             keep(&mut problems, loaded, ("model.cost_as", &scenario.model.cost_as), self.cost(loaded, model))
         });
@@ -167,7 +173,7 @@ impl Library {
         let inputs = model.zip(cost).map(|(model, cost)| {
             let sizes = Geometry { name: String::new(), ..cost.geometry.clone() };
             hashes.insert("geometry".to_owned(), blake3_of(&format!("{sizes:?}")));
-            Inputs { model, corpus, table, surrogate, policies, traces, cost, hashes }
+            Inputs { model, corpus, table, surrogate, policies, traces, fading_traces, cost, hashes }
         });
         (inputs, problems)
     }
@@ -266,6 +272,44 @@ impl Library {
         let geometry = Geometry::from_config_file(&file).map_err(|error| error.to_string())?;
         self.geometries.insert(path, geometry.clone());
         Ok(geometry)
+    }
+
+    /// The gains of each channel that takes them from a file.
+    fn fading_traces(
+        &mut self,
+        loaded: &LoadedScenario,
+        problems: &mut Vec<Problem>,
+        hashes: &mut BTreeMap<String, String>,
+    ) -> Vec<Option<Arc<GainTraces>>> {
+        let channel = &loaded.scenario.channel;
+        let mut found = Vec::new();
+        for (index, table) in channel.tables().iter().enumerate() {
+            let file = table.fading_trace.as_deref().filter(|_| table.fading == FadingKind::Trace);
+            let traces = file.and_then(|file| {
+                let path = format!("{}.fading_trace", channel.path("channel", index));
+                let read = self.fading_trace(&loaded.resolve(file), table.fading_trace_repeat);
+                let read = keep(problems, loaded, (&path, file), read)?;
+                problems.extend(read.warnings.iter().map(|message| Problem::warning(&path, message)));
+                let place = match channel {
+                    OneOrMany::One(_) => path.clone(),
+                    OneOrMany::Many(_) => format!("channel.{index}.fading_trace"),
+                };
+                hashes.insert(place, read.hash.clone());
+                keep(problems, loaded, (&path, file), read.of_channel(&loaded.scenario, index))
+            });
+            found.push(traces.map(Arc::new));
+        }
+        found
+    }
+
+    fn fading_trace(&mut self, path: &Path, repeats: bool) -> Result<Arc<FadingTraceFile>, String> {
+        let key = (path.to_owned(), repeats);
+        if let Some(file) = self.fading_traces.get(&key) {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(FadingTraceFile::read(path, repeats)?);
+        self.fading_traces.insert(key, file.clone());
+        Ok(file)
     }
 
     fn trace(&mut self, path: &Path) -> Result<(Arc<[TraceArrival]>, String), String> {

@@ -11,6 +11,8 @@ mod checks;
 pub mod clock;
 pub mod controllers;
 pub mod evaluation;
+mod fading;
+mod fading_trace;
 pub mod fit;
 pub mod identity;
 pub mod inputs;

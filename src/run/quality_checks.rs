@@ -1,6 +1,6 @@
 //! Whether a quality table, a surrogate and policies fit the scenario that names them.
 
-use crate::channel::{Draw, FadingKind, LossUnit, Parameter, Reception};
+use crate::channel::{Draw, LossUnit, Parameter, Reception};
 use crate::control::{Input, Surrogate};
 use crate::network::spec::{ChannelSpec, InitialSplit, NetworkSpec, OutageSpec};
 use crate::network::world::World;
@@ -69,7 +69,7 @@ pub(super) fn check_table(scenario: &Scenario, inputs: &Inputs, network: &Networ
         let channel = &network.channels[group.channel];
         let turns = channel.doppler_hz * payload.airtime.as_secs_f64();
         if let (Some(doppler_hz), Some(airtime_s)) = (real("doppler_hz"), real("airtime_s"))
-            && channel.fading != FadingKind::None
+            && channel.fading.follows_doppler()
             && (turns / (doppler_hz * airtime_s) - 1.0).abs() > 0.1
         {
             let path = format!("{}.doppler_hz", scenario.channel.path("channel", group.channel));
@@ -97,7 +97,7 @@ pub(super) fn check_table(scenario: &Scenario, inputs: &Inputs, network: &Networ
             })
         };
         let spec = &network.channels[index];
-        let loss = loss_bounds(&spec.outage);
+        let loss = loss_bounds(spec);
         let lost_by = if channel.loss_probability.is_some() { "loss_probability" } else { "gain_threshold" };
         problems.extend(reach(lost_by, loss, Some(table.losses())));
         for (key, found) in way_of_sending(channel, spec) {
@@ -151,7 +151,7 @@ fn way_of_sending(channel: &ChannelTable, spec: &ChannelSpec) -> [(&'static str,
         ("reception", word(channel.reception)),
         ("loss_unit", word(channel.loss_unit)),
         ("tx_normalisation", word(channel.tx_normalisation)),
-        ("fading", word(channel.fading)),
+        ("fading", spec.fading.to_string()),
         ("concealment", word(channel.concealment)),
         ("encoding", encoding),
     ]
@@ -197,7 +197,7 @@ pub(super) fn check_surrogate(
             }
         }
         let lost_by = if channel.gain_threshold.is_some() { "gain_threshold" } else { "loss_probability" };
-        let loss = loss_bounds(&spec.outage);
+        let loss = loss_bounds(spec);
         problems.extend(beyond(surrogate, Input::LossProbability, format!("{path}.{lost_by}"), loss));
         if channel.reception != Reception::Digital {
             let noise = spec.noise_std.bounds();
@@ -289,8 +289,8 @@ pub(super) fn check_optimum(scenario: &Scenario, inputs: &Inputs, network: &Netw
     let (mut outages, mut moving, mut late) = (false, false, false);
     for group in network.groups.iter().filter(|group| judged(group.controller)) {
         let channel = &network.channels[group.channel];
-        let loses = channel.loss_unit != LossUnit::ElementIid && loss_bounds(&channel.outage).1 > 0.0;
-        outages |= loses && channel.fading != FadingKind::None;
+        let loses = channel.loss_unit != LossUnit::ElementIid && loss_bounds(channel).1 > 0.0;
+        outages |= loses && !channel.fading.is_none();
         late |= group.deadline.is_some();
         let parameters = match &channel.outage {
             OutageSpec::ScaleAndLoss { rayleigh_scale: a, loss_probability: b }

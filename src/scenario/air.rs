@@ -117,6 +117,19 @@ pub struct ChannelTable {
     pub doppler_hz: f64,
     /// How the gain varies.
     pub fading: FadingKind,
+    /// "rician": power of the line of sight over that of the scattered waves, K \[dB\]. Default: 9, the mean of urban macro cells with a line of sight in 3GPP TR 38.901 (table 7.5-6).
+    #[schemars(range(min = -30.0, max = 30.0))]
+    pub rician_k_db: Option<f64>,
+    /// "nakagami": the shape m. 1 has the law of Rayleigh fading, 0.5 is the harshest; whole values up to 8 are the mean power of that many Rayleigh links, any other is Rayleigh fading transformed to the same quantile.
+    #[schemars(range(min = 0.5, max = 100.0))]
+    pub nakagami_m: Option<f64>,
+    /// "block": how long a gain holds \[ms\], whatever `doppler_hz`. Default: the coherence time 0.423/`doppler_hz` (Rappaport, "Wireless Communications", eq. 5.40.c); at 0 Hz one gain for the whole run.
+    #[schemars(range(min = 0.001, max = 1e12))]
+    pub coherence_ms: Option<f64>,
+    /// "trace": a CSV file with the columns `time_s` and `gain` (the envelope, linear, of mean square 1 over the file; `rayleigh_scale` multiplies it), and maybe `ue` (a UE's number in the network, from 0) or `group` (the name of an [[ue]]), for a series each. Between its instants the gain is linear in time.
+    pub fading_trace: Option<String>,
+    /// "trace": whether the file begins again where it ends. Otherwise it must begin at 0 and last for `duration_s`; after its end, in the drain, its last gain holds.
+    pub fading_trace_repeat: bool,
     /// Sinusoids N of the fading. A sum of few is not quite Gaussian: at N = 32 about 1.5 % fewer packets are lost than `loss_probability` says, at 64 and more below 1 %, at the price of time.
     #[schemars(range(min = 8, max = 1024))]
     pub sinusoids: u32,
@@ -144,6 +157,11 @@ impl Default for ChannelTable {
             encoding: None,
             doppler_hz: 10.0,
             fading: FadingKind::Rayleigh,
+            rician_k_db: None,
+            nakagami_m: None,
+            coherence_ms: None,
+            fading_trace: None,
+            fading_trace_repeat: false,
             sinusoids: DEFAULT_SINUSOIDS as u32,
         }
     }

@@ -13,6 +13,29 @@ use crate::scenario::schema::{
     RewardTable, Scenario, ServiceModeName,
 };
 
+/// Keys of the fading: name, whether it was set without a part, and why.
+fn unused_of_fading<'a>(channel: &ChannelTable, default: &ChannelTable) -> [(&'static str, bool, &'a str); 7] {
+    let kind = channel.fading;
+    let fixed_blocks = kind == FadingKind::Block && channel.coherence_ms.is_some();
+    let (no_waves, no_doppler) = match kind {
+        FadingKind::None => ("fading is \"none\"", "fading is \"none\""),
+        FadingKind::Trace => ("fading is \"trace\"", "fading is \"trace\", which has its own time"),
+        FadingKind::Block if fixed_blocks => ("fading is \"block\"", "coherence_ms says how long a gain holds"),
+        FadingKind::Block => ("fading is \"block\"", ""),
+        FadingKind::Rayleigh | FadingKind::Rician | FadingKind::Nakagami => ("", ""),
+    };
+    let of = |owner: FadingKind, set: bool| set && kind != owner;
+    [
+        ("sinusoids", !no_waves.is_empty() && channel.sinusoids != default.sinusoids, no_waves),
+        ("doppler_hz", !no_doppler.is_empty() && channel.doppler_hz != default.doppler_hz, no_doppler),
+        ("rician_k_db", of(FadingKind::Rician, channel.rician_k_db.is_some()), "fading is not \"rician\""),
+        ("nakagami_m", of(FadingKind::Nakagami, channel.nakagami_m.is_some()), "fading is not \"nakagami\""),
+        ("coherence_ms", of(FadingKind::Block, channel.coherence_ms.is_some()), "fading is not \"block\""),
+        ("fading_trace", of(FadingKind::Trace, channel.fading_trace.is_some()), "fading is not \"trace\""),
+        ("fading_trace_repeat", of(FadingKind::Trace, channel.fading_trace_repeat), "fading is not \"trace\""),
+    ]
+}
+
 /// A warning for every key that was set and plays no part.
 pub fn unused(scenario: &Scenario) -> Vec<Problem> {
     let mut found = Vec::new();
@@ -33,9 +56,9 @@ pub fn unused(scenario: &Scenario) -> Vec<Problem> {
         let (decode, untouched) = (&channel.decode, DecodeTable::default());
         let deadline = decode.delivery == DeliveryName::None && decode.deadline_ms != untouched.deadline_ms;
         idle(key("decode.deadline_ms"), deadline, "decode.delivery is \"none\"");
-        let still = channel.fading == FadingKind::None;
-        idle(key("sinusoids"), still && channel.sinusoids != default.sinusoids, "fading is \"none\"");
-        idle(key("doppler_hz"), still && channel.doppler_hz != default.doppler_hz, "fading is \"none\"");
+        for (name, set, because) in unused_of_fading(channel, &default) {
+            idle(key(name), set, because);
+        }
     }
     let any = |digital: bool| tables.iter().any(|table| (table.reception == Reception::Digital) == digital);
     let (radio, default) = (&scenario.radio, RadioTable::default());

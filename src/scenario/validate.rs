@@ -275,6 +275,19 @@ fn check_channel(problems: &mut Vec<Problem>, path: &str, channel: &ChannelTable
                 .with_hint("set fading = \"rayleigh\", or leave it out"),
         );
     }
+    let missing = match channel.fading {
+        FadingKind::Nakagami if channel.nakagami_m.is_none() => {
+            Some(("nakagami fading needs its shape", "add nakagami_m = …, from 0.5 (harsh) over 1 (Rayleigh) to 100"))
+        }
+        FadingKind::Trace if channel.fading_trace.is_none() => Some((
+            "a trace needs its file",
+            "add fading_trace = \"….csv\" with the columns time_s and gain, maybe ue or group",
+        )),
+        _ => None,
+    };
+    if let Some((message, hint)) = missing {
+        problems.push(Problem::error(key("fading"), message).with_hint(hint));
+    }
     let loses = channel.loss_probability.as_ref().is_some_and(|loss| loss.bounds().1 > 0.0);
     if channel.fading == FadingKind::None && loses && channel.loss_unit != LossUnit::ElementIid {
         problems.push(

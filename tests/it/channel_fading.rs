@@ -6,13 +6,13 @@
 use std::f64::consts::{PI, TAU};
 
 use splitwave::channel::{
-    Fading, FadingError, FadingKind, SumOfSinusoids, average_fade_duration, digital_gain_threshold, gain_threshold_for,
-    level_crossing_rate, outage_probability, rayleigh_gain, rayleigh_scale_for, relative_threshold,
+    Fading, FadingError, FadingModel, Link, Moment, SumOfSinusoids, average_fade_duration, digital_gain_threshold,
+    gain_threshold_for, level_crossing_rate, outage_probability, rayleigh_gain, rayleigh_scale_for, relative_threshold,
 };
 use splitwave::kernel::{Purpose, Streams};
 
 fn link(number: u32, sinusoids: usize) -> SumOfSinusoids {
-    SumOfSinusoids::new(&Streams::new(20, 0), number, sinusoids).expect("a legal number of sinusoids")
+    SumOfSinusoids::new(&Streams::new(20, 0), Link::of_ue(number), sinusoids).expect("a legal number of sinusoids")
 }
 
 /// J₀ by its integral, `1/π ∫₀^π cos(x sin θ) dθ`; the trapezoid rule converges
@@ -190,12 +190,16 @@ const PINNED_ENVELOPE: u64 = 0x3fe2_5881_0b4a_7cfb;
 fn links_differ_and_no_fading_is_one() {
     assert_ne!(link(0, 32).envelope(1.0), link(1, 32).envelope(1.0));
     let streams = Streams::new(20, 0);
-    let none = Fading::new(FadingKind::None, &streams, 0, 0).unwrap();
-    assert_eq!(none.envelope(123.4), 1.0);
-    let rayleigh = Fading::new(FadingKind::Rayleigh, &streams, 5, 32).unwrap();
-    assert_eq!(rayleigh.envelope(123.4), link(5, 32).envelope(123.4));
+    let at = Moment { turns: 123.4, time_s: 0.0 };
+    let none = Fading::new(&FadingModel::None, &streams, Link::of_ue(0)).unwrap();
+    assert_eq!(none.envelope(at), 1.0);
+    let rayleigh = Fading::new(&FadingModel::Rayleigh { sinusoids: 32 }, &streams, Link::of_ue(5)).unwrap();
+    assert_eq!(rayleigh.envelope(at), link(5, 32).envelope(123.4));
     for sinusoids in [0, 1025] {
-        assert_eq!(SumOfSinusoids::new(&streams, 0, sinusoids).unwrap_err(), FadingError { sinusoids });
+        assert_eq!(
+            SumOfSinusoids::new(&streams, Link::of_ue(0), sinusoids).unwrap_err(),
+            FadingError::Sinusoids(sinusoids)
+        );
     }
     assert_eq!(rayleigh_gain(2.0, 1.5), 2f64.sqrt() * 3.0);
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use splitwave::channel::{Fading, FadingKind};
+use splitwave::channel::{Fading, FadingModel, Link, Moment};
 use splitwave::kernel::Streams;
 use splitwave::network::rows::Outcome;
 use splitwave::run::assembly::Assembly;
@@ -147,8 +147,10 @@ fn policies_and_neighbours_meet_the_same_fate() {
     for policy in ["fixed", "random"] {
         for row in &seeded(&lottery(policy, ""), 1, 0).rows {
             let at = row.arrival_s + row.ue_wait_s.unwrap() + row.ue_compute_s.unwrap();
-            let fading = Fading::new(FadingKind::Rayleigh, &Streams::new(1, 0), row.ue_id, 32).expect("32");
-            let gain = fading.envelope(10.0 * at.as_secs_f64());
+            let fading =
+                Fading::new(&FadingModel::Rayleigh { sinusoids: 32 }, &Streams::new(1, 0), Link::of_ue(row.ue_id))
+                    .expect("32");
+            let gain = fading.envelope(Moment::at(at.as_secs_f64(), 10.0));
             assert!((row.mean_gain.unwrap() - gain).abs() < 1e-6, "{row:#?}");
         }
     }

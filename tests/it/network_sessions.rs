@@ -1,7 +1,7 @@
 //! Sessions of several rounds: timelines by hand, rows that are sent again, and what
 //! always holds.
 
-use splitwave::channel::{Fading, FadingKind, LossUnit, gain_threshold_for, rayleigh_gain};
+use splitwave::channel::{Fading, Link, LossUnit, Moment, gain_threshold_for, rayleigh_gain};
 use splitwave::kernel::Streams;
 use splitwave::network::rows::Outcome;
 use splitwave::run::assembly::Assembly;
@@ -245,10 +245,10 @@ struct Expected {
 /// Gives the rows lost of the decode rounds besides.
 fn follow(assembly: &Assembly, row: &Row, seed: u64, loss: f64, deadline: Option<SimTime>) -> (Expected, u32) {
     let network = &assembly.network;
-    let link = Fading::new(FadingKind::Rayleigh, &Streams::new(seed, 0), 0, network.channels[0].sinusoids).unwrap();
+    let link = Fading::new(&network.channels[0].fading, &Streams::new(seed, 0), Link::of_ue(0)).unwrap();
     let threshold = gain_threshold_for(loss, std::f64::consts::FRAC_1_SQRT_2).unwrap();
     let is_lost = |at: SimTime| {
-        rayleigh_gain(std::f64::consts::FRAC_1_SQRT_2, link.envelope(25.0 * at.as_secs_f64())) < threshold
+        rayleigh_gain(std::f64::consts::FRAC_1_SQRT_2, link.envelope(Moment::at(at.as_secs_f64(), 25.0))) < threshold
     };
     let midpoints = |start: SimTime, airtime: u64, packets: u64| {
         (0..packets).map(move |k| start + SimTime::from_nanos(airtime * (2 * k + 1) / (2 * packets)))

@@ -1,6 +1,6 @@
 //! The shared uplink: what its packets meet, and how often they are lost.
 
-use splitwave::channel::{Fading, FadingKind, Packets, gain_threshold_for, rayleigh_gain};
+use splitwave::channel::{Fading, FadingModel, Link, Moment, Packets, gain_threshold_for, rayleigh_gain};
 use splitwave::kernel::Streams;
 use splitwave::network::rows::Outcome;
 use splitwave::stats::mean_interval;
@@ -9,12 +9,13 @@ use crate::network_support::{Row, run, seconds, together};
 
 /// (packets lost, bursts, mean gain) for given midpoints.
 fn losses(ue: u32, loss_probability: f64, doppler_hz: f64, midpoints: impl Iterator<Item = f64>) -> (u32, u32, f64) {
-    let fading = Fading::new(FadingKind::Rayleigh, &Streams::new(1, 0), ue, 32).expect("32 sinusoids");
+    let fading = Fading::new(&FadingModel::Rayleigh { sinusoids: 32 }, &Streams::new(1, 0), Link::of_ue(ue))
+        .expect("32 sinusoids");
     let scale = std::f64::consts::FRAC_1_SQRT_2;
     let threshold = gain_threshold_for(loss_probability, scale).expect("a threshold");
     let mut packets = Packets::default();
     for at in midpoints {
-        let gain = rayleigh_gain(scale, fading.envelope(doppler_hz * at));
+        let gain = rayleigh_gain(scale, fading.envelope(Moment::at(at, doppler_hz)));
         packets.push(gain, gain < threshold);
     }
     (packets.lost() as u32, packets.loss_bursts() as u32, packets.mean_gain().expect("packets"))

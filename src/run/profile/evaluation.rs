@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::channel::{self, Fading, LossUnit, NoiseKey, Packets, Reception, ReceptionRecord, gain_threshold_for};
+use crate::channel::{self, Fading, Link, LossUnit, NoiseKey, Packets, Reception, ReceptionRecord};
 use crate::control::{CleanPass, Window, WindowText};
 use crate::kernel::{Purpose, Streams};
 use crate::llm::{Corpus, Decoder, DecoderError, Hidden, Nll};
@@ -104,16 +104,17 @@ impl Evaluator<'_> {
             Noise::SnrDb(snr) => clean.power_db.get(&(split, setting)).map_or(0.0, |&power| std_for(power, snr)),
         };
         let rayleigh_scale = self.rayleigh_scale;
-        let gain_threshold = gain_threshold_for(loss, rayleigh_scale).map_err(|error| failed(error.to_string()))?;
+        let fading =
+            Fading::new(&channel.fading, &streams, Link::of_ue(entity)).map_err(|error| failed(error.to_string()))?;
+        let threshold = fading.law().gain_threshold_for(loss, rayleigh_scale);
+        let gain_threshold = threshold.map_err(|error| failed(error.to_string()))?;
         let conditions = Conditions { noise_std, rayleigh_scale, gain_threshold, loss_probability: loss };
-        let fading = Fading::new(channel.fading, &streams, entity, channel.sinusoids)
-            .map_err(|error| failed(error.to_string()))?;
         let tokens = clean.text.inputs.len() as u32;
         let payload = network.tensor_payload(0, tokens);
         let start = streams.stream(entity, Purpose::ProfileStart).uniform(0) * SPAN_S;
         let step = payload.airtime.as_secs_f64() / f64::from(payload.packets);
         let by_element = channel.loss_unit == LossUnit::ElementIid;
-        let midpoints = (0..payload.packets).map(|k| start + (f64::from(k) + 0.5) * step);
+        let midpoints = (0..payload.packets).map(|k| channel.moment(start + (f64::from(k) + 0.5) * step));
         let mut packets = Packets::with_capacity(payload.packets as usize);
         channel.transmit(&fading, &conditions, by_element, midpoints, &mut packets);
         let reception = channel.record(&conditions, NoiseKey { ue: entity, request: 0 }, packets);
@@ -151,7 +152,7 @@ impl Evaluator<'_> {
             tokens_scored: nll.tokens as u32,
             relative_ppl_gain: (ppl_clean - ppl) / ppl_clean,
             outage,
-            fading: word(channel.fading),
+            fading: channel.fading.to_string(),
             snr_target_db: noise.target_db(),
             encoding: (channel.reception == Reception::Digital).then(|| word(channel.encoding)),
             model_hash: assembly.inputs.model.content_hash().chars().take(HASH_DIGITS).collect(),

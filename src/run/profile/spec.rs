@@ -246,7 +246,7 @@ impl ProfileSpec {
                 return refuse(format!("{setting} is asked for twice: a value stands twice in {options}"));
             }
         }
-        let fading = assembly.network.channels[0].fading;
+        let fading = assembly.network.channels[0].fading.kind();
         if let Some(loss) = losses.iter().find(|loss| **loss > 0.0)
             && let Some(setting) = self.settings.iter().find(|setting| !setting.can_lose(fading))
         {
@@ -279,7 +279,7 @@ impl ProfileSpec {
 /// Least and largest loss probability and σ that a scenario's first channel can have.
 pub fn channel_ranges(assembly: &Assembly) -> ([f64; 2], [f64; 2]) {
     let channel = &assembly.network.channels[0];
-    let ((least, most), (quiet, loud)) = (loss_bounds(&channel.outage), channel.noise_std.bounds());
+    let ((least, most), (quiet, loud)) = (loss_bounds(channel), channel.noise_std.bounds());
     ([least, most], [quiet, loud])
 }
 

@@ -164,7 +164,7 @@ impl MadeWith {
             loss_unit: word(channel.loss_unit),
             tx_normalisation: word(channel.tx_normalisation),
             vocabulary: assembly.inputs.model.decoder.config().vocab as u32,
-            fading: word(channel.fading),
+            fading: channel.fading.to_string(),
             prompt_tokens,
             doppler_hz: channel.doppler_hz,
             airtime_s: network.tensor_payload(0, prompt_tokens).airtime.as_secs_f64(),

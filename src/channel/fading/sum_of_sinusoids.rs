@@ -1,13 +1,8 @@
-//! Small-scale fading with random access: the gain of a link at any instant, in
-//! any order, without state.
-//!
-//! Autoregressive models step from event to event. With ρ = J₀(2πf_dτ) they are
-//! right on one fixed step only (J₀(a + b) ≠ J₀(a)·J₀(b)), and a run with more
-//! events would meet a slower channel. A sum of sinusoids is a closed form of
-//! the distance travelled: asking more often changes nothing.
+//! Rayleigh fading as a sum of plane waves, the ground of the other models.
 
-use super::turns::sin_cos_turns;
-use crate::kernel::{Purpose, Streams};
+use super::{FadingError, Link};
+use crate::channel::turns::sin_cos_turns;
+use crate::kernel::{Purpose, Stream, Streams};
 
 /// Sinusoids per link unless the scenario says otherwise.
 pub const DEFAULT_SINUSOIDS: usize = 32;
@@ -18,14 +13,6 @@ pub const MAX_SINUSOIDS: usize = 1024;
 /// Accumulators of the sum. Fixed, so that the order of summation is the same
 /// on every target, and a multiple of every vector width in use.
 const LANES: usize = 8;
-
-/// A number of sinusoids that makes no fading process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{sinusoids} sinusoids per link: not between 1 and {MAX_SINUSOIDS}")]
-pub struct FadingError {
-    /// The value refused.
-    pub sinusoids: usize,
-}
 
 /// Rayleigh fading of one link as a sum of N plane waves, after Xiao, Zheng and
 /// Beaulieu, "Novel sum-of-sinusoids simulation models for Rayleigh and Rician
@@ -52,12 +39,19 @@ impl SumOfSinusoids {
     /// The fading of `link`: θₙ and φₙ from block n of its [`Purpose::Fading`] stream.
     ///
     /// # Errors
-    /// [`FadingError`] unless `sinusoids` is between 1 and [`MAX_SINUSOIDS`].
-    pub fn new(streams: &Streams, link: u32, sinusoids: usize) -> Result<Self, FadingError> {
+    /// [`FadingError::Sinusoids`] unless `sinusoids` is between 1 and [`MAX_SINUSOIDS`].
+    pub fn new(streams: &Streams, link: Link, sinusoids: usize) -> Result<Self, FadingError> {
+        Self::from_stream(&link.stream(streams, Purpose::Fading), sinusoids)
+    }
+
+    /// A sum whose θₙ and φₙ come from block n of `stream`.
+    ///
+    /// # Errors
+    /// As [`SumOfSinusoids::new`].
+    pub(super) fn from_stream(stream: &Stream, sinusoids: usize) -> Result<Self, FadingError> {
         if !(1..=MAX_SINUSOIDS).contains(&sinusoids) {
-            return Err(FadingError { sinusoids });
+            return Err(FadingError::Sinusoids(sinusoids));
         }
-        let stream = streams.stream(link, Purpose::Fading);
         let mut waves = vec![0.0; 2 * sinusoids];
         let (cosines, phases) = waves.split_at_mut(sinusoids);
         for (n, (cosine, phase)) in cosines.iter_mut().zip(phases).enumerate() {
@@ -105,8 +99,13 @@ impl SumOfSinusoids {
     /// The envelope |z| after a distance of `turns` wavelengths (see
     /// [`complex_gain`](Self::complex_gain)); Rayleigh with E|z|² = 1.
     pub fn envelope(&self, turns: f64) -> f64 {
+        self.power(turns).sqrt()
+    }
+
+    /// |z|² after a distance of `turns` wavelengths.
+    pub(super) fn power(&self, turns: f64) -> f64 {
         let [re, im] = self.complex_gain(turns);
-        (re * re + im * im).sqrt()
+        re * re + im * im
     }
 }
 
@@ -115,53 +114,4 @@ impl SumOfSinusoids {
 fn pairwise_sum(lanes: [f64; LANES]) -> f64 {
     let [a, b, c, d, e, f, g, h] = lanes;
     ((a + b) + (c + d)) + ((e + f) + (g + h))
-}
-
-/// The fading model that a scenario names: `fading = "rayleigh"`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(extend("x-planned" = ["block", "rician", "nakagami", "trace"]))]
-pub enum FadingKind {
-    /// No fading: |z| = 1 always, an AWGN channel.
-    None,
-    /// Rayleigh fading with Clarke's spectrum.
-    #[default]
-    Rayleigh,
-}
-
-/// The fading of one link.
-#[derive(Debug, Clone)]
-pub enum Fading {
-    /// |z| = 1.
-    None,
-    /// A sum of sinusoids.
-    Rayleigh(SumOfSinusoids),
-}
-
-impl Fading {
-    /// The fading of `link`, with `sinusoids` plane waves where the model has them.
-    ///
-    /// # Errors
-    /// [`FadingError`] as [`SumOfSinusoids::new`].
-    pub fn new(kind: FadingKind, streams: &Streams, link: u32, sinusoids: usize) -> Result<Self, FadingError> {
-        match kind {
-            FadingKind::None => Ok(Self::None),
-            FadingKind::Rayleigh => SumOfSinusoids::new(streams, link, sinusoids).map(Self::Rayleigh),
-        }
-    }
-
-    /// |z|, E|z|² = 1, after a distance of `turns` wavelengths.
-    pub fn envelope(&self, turns: f64) -> f64 {
-        match self {
-            Self::None => 1.0,
-            Self::Rayleigh(waves) => waves.envelope(turns),
-        }
-    }
-}
-
-/// The gain of Chen25 (3), `h = √2·σ_h·|z|`: Rayleigh of scale σ_h, E h² = 2σ_h².
-/// Without fading |z| = 1 keeps the mean power: h = √2·σ_h.
-#[inline]
-pub fn rayleigh_gain(rayleigh_scale: f64, envelope: f64) -> f64 {
-    std::f64::consts::SQRT_2 * rayleigh_scale * envelope
 }
