@@ -63,6 +63,8 @@ pub enum Purpose {
     SurrogateWeights = 23,
     /// Folds, held-out rows and orders of minibatches of a surrogate (entity: number of the fit; index: draw).
     SurrogateOrder = 24,
+    /// Block errors of transmissions (entity: UE, index: request · 2³² + packet · 2⁴ + transmission of the packet, from 0).
+    HarqBlockError = 34,
     /// Draws of tests and benches.
     Test = 99,
 }
