@@ -1,26 +1,35 @@
-//! Egalitarian processor sharing: a server of capacity 1 whose `n` present
-//! flows are each served at rate `1/n` (Kleinrock, "Queueing Systems" vol. 2,
-//! section 4.4). The radio of a cell shared at flow level, or an edge that
-//! shares its processor.
+//! Processor sharing: a server of capacity 1 whose `n` present flows are each
+//! served at rate `1/n` (Kleinrock, "Queueing Systems" vol. 2, section 4.4).
+//! The radio of a cell shared at flow level, or an edge that shares its
+//! processor. Generalised by weights `w` (discriminatory processor sharing:
+//! Altman, Avrachenkov, Ayesta, "A survey on discriminatory processor sharing",
+//! Queueing Systems 53, 2006) and by a capacity `G(n)` that grows with the flows
+//! present ([`CapacityGain`]): flow i is served at rate `G(n)·wᵢ/Σw`.
 //!
-//! Virtual time `V` is the work that a flow present all the time would have
-//! received: `dV/dt = 1/n(t)`. A flow of work `w` that arrives at virtual time
-//! `V₀` leaves when `V = V₀ + w`, its *finish tag*, whatever comes and goes
+//! Virtual time `V` is the work that a flow of weight 1 present all the time would
+//! have received: `dV/dt = G(n)/Σw`. A flow of work `x` that arrives at virtual time
+//! `V₀` leaves when `V = V₀ + x/w`, its *finish tag*, whatever comes and goes
 //! meanwhile. So a heap of finish tags serves every arrival and departure in
 //! O(log n), without touching the other flows.
 //!
 //! `V` is a fixed-point integer with 40 bits below the nanosecond, rounded down
-//! at each change of `n`. Over any span it therefore never grows by more than
-//! the span itself, from which follows exactly: **a sojourn is never shorter
-//! than its work**, and a flow that is alone leaves at `start + work` to the
-//! nanosecond. Departures are rounded up to whole nanoseconds; the capacity up
-//! to there, less than 1 ns per departure, is lost. Rounding `V` moves no
-//! departure before 2³⁰ changes times flows in one busy period: a margin of 2⁻¹⁰ ns absorbs it.
+//! at each change of `n`. Where no `G(n)` exceeds 1, whatever the weights, a flow's
+//! share of any span therefore never exceeds the span itself, from which follows
+//! exactly: **a sojourn is never shorter than its work**, and without a gain a flow that
+//! is alone leaves at `start + work` to the nanosecond. Otherwise a sojourn is
+//! never shorter than its work divided by the largest `G(n)`. Departures are rounded
+//! up to whole nanoseconds; the capacity up to there, less than 1 ns per departure, is
+//! lost. Rounding `V` moves no departure before 2³⁰ changes times `Σw` in one
+//! busy period: a margin of 2⁻¹⁰ ns absorbs it.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use super::capacity_gain::CapacityGain;
 use crate::units::SimTime;
+
+/// The largest weight of a flow.
+pub const MAX_WEIGHT: u32 = 1000;
 
 /// Bits of virtual time below the nanosecond.
 const FRACTION_BITS: u32 = 40;
@@ -48,8 +57,10 @@ pub struct Departed<J> {
     pub start: SimTime,
     /// The work it brought: the sojourn it would have had alone.
     pub work: SimTime,
-    /// When it left; `finish - start >= work`.
+    /// When it left; without a gain `finish - start >= work`.
     pub finish: SimTime,
+    /// Its weight.
+    pub weight: u32,
     /// Number of the breakpoint at which it arrived.
     origin: u64,
 }
@@ -61,6 +72,7 @@ struct Flow<J> {
     start: SimTime,
     work: SimTime,
     origin: u64,
+    weight: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +86,10 @@ struct Slot<J> {
 struct Breakpoint {
     time: SimTime,
     virtual_time: u128,
-    /// Flows in service from here on.
-    active: u32,
+    /// Σw of the flows in service from here on; without weights, their number.
+    weights: u32,
+    /// G(n) from here on, in units of 1/[`CapacityGain::ONE`].
+    gain: u32,
     /// Flows in service that arrived here.
     arrivals: u32,
 }
@@ -84,12 +98,22 @@ impl Breakpoint {
     /// `V` at `now`, on the segment that begins here.
     fn virtual_time_at(&self, now: SimTime) -> u128 {
         let elapsed = fixed_point(now.saturating_sub(self.time));
-        self.virtual_time + elapsed / u128::from(self.active.max(1))
+        let weights = u128::from(self.weights.max(1));
+        let growth = if self.gain == CapacityGain::ONE {
+            elapsed / weights
+        } else {
+            // At most 104 + 20 bits: no product overflows.
+            elapsed * u128::from(self.gain) / (weights * u128::from(CapacityGain::ONE))
+        };
+        self.virtual_time + growth
     }
 
     /// The first nanosecond at which `V` has reached `target`, on the segment that begins here.
     fn instant_of(&self, target: u128) -> SimTime {
-        let missing = target.saturating_sub(self.virtual_time).saturating_mul(u128::from(self.active));
+        let mut missing = target.saturating_sub(self.virtual_time).saturating_mul(u128::from(self.weights));
+        if self.gain != CapacityGain::ONE {
+            missing = missing.saturating_mul(u128::from(CapacityGain::ONE)).div_ceil(u128::from(self.gain));
+        }
         let nanos = missing.saturating_sub(TOLERANCE).div_ceil(1 << FRACTION_BITS);
         self.time + SimTime::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
@@ -99,6 +123,8 @@ impl Breakpoint {
 type Tag = Reverse<(u128, u64, FlowId)>;
 
 /// A processor-sharing server.
+///
+/// Equal shares of capacity 1 with [`new`](Self::new) and [`arrive`](Self::arrive).
 ///
 /// Work is measured in the time it takes alone. After each change the caller
 /// schedules one event at [`ProcessorSharing::next_departure`] (cancelling the
@@ -126,6 +152,9 @@ pub struct ProcessorSharing<J> {
     slots: Vec<Slot<J>>,
     free_slots: Vec<u32>,
     active: u32,
+    /// Σw of the flows in service.
+    weights: u32,
+    gain: Option<CapacityGain>,
     next_arrival: u64,
     /// `V(t)` since the arrival of the oldest flow in service; the last one is the present.
     history: VecDeque<Breakpoint>,
@@ -140,13 +169,35 @@ impl<J: Copy> Default for ProcessorSharing<J> {
 }
 
 impl<J: Copy> ProcessorSharing<J> {
-    /// An idle server.
+    /// An idle server of capacity 1.
     pub fn new() -> Self {
+        Self::with_capacity_gain(None)
+    }
+
+    /// An idle server whose capacity is `gain` of the number of flows in service.
+    ///
+    /// ```
+    /// use splitwave::{kernel::{CapacityGain, ProcessorSharing}, units::SimTime};
+    ///
+    /// let ns = SimTime::from_nanos;
+    /// let mut server = ProcessorSharing::with_gain(CapacityGain::new([1.0, 1.25])?);
+    /// server.arrive(ns(0), ns(100), 'a');
+    /// server.arrive(ns(0), ns(100), 'b'); // together 1.25, each 0.625
+    /// assert_eq!(server.next_departure(), Some(ns(160)));
+    /// # Ok::<(), splitwave::kernel::CapacityGainError>(())
+    /// ```
+    pub fn with_gain(gain: CapacityGain) -> Self {
+        Self::with_capacity_gain(Some(gain))
+    }
+
+    fn with_capacity_gain(gain: Option<CapacityGain>) -> Self {
         Self {
             tags: BinaryHeap::new(),
             slots: Vec::new(),
             free_slots: Vec::new(),
             active: 0,
+            weights: 0,
+            gain,
             next_arrival: 0,
             history: VecDeque::new(),
             history_start: 0,
@@ -158,18 +209,26 @@ impl<J: Copy> ProcessorSharing<J> {
         self.active as usize
     }
 
-    /// A flow that needs `work` of service arrives. Zero work departs at once.
+    /// A flow of weight 1 that needs `work` of service arrives. Zero work departs at once.
     ///
     /// Times passed to one server must not decrease, nor pass a due departure;
     /// debug builds panic if they do.
     pub fn arrive(&mut self, now: SimTime, work: SimTime, job: J) -> FlowId {
+        self.arrive_weighted(now, work, 1, job)
+    }
+
+    /// As [`ProcessorSharing::arrive`] for a flow of `weight` (1 to [`MAX_WEIGHT`]; others
+    /// count as the nearest of these): served `weight` times as fast as one of weight 1.
+    #[inline]
+    pub fn arrive_weighted(&mut self, now: SimTime, work: SimTime, weight: u32, job: J) -> FlowId {
+        let weight = weight.clamp(1, MAX_WEIGHT);
         debug_assert!(self.next_departure().is_none_or(|due| now <= due), "a departure before {now} s is overdue");
         self.prune();
-        let present = self.change(now, self.active + 1);
+        let present = self.change(now, self.active + 1, self.weights + weight);
         present.arrivals += 1;
-        let tag = present.virtual_time + fixed_point(work);
+        let tag = present.virtual_time + virtual_span(work, weight);
         let origin = self.history_start + (self.history.len() - 1) as u64;
-        let flow = Flow { job, start: now, work, origin };
+        let flow = Flow { job, start: now, work, origin, weight };
         let slot = self.free_slots.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, flow: None });
             (self.slots.len() - 1) as u32
@@ -198,8 +257,8 @@ impl<J: Copy> ProcessorSharing<J> {
         }
         let Reverse((.., id)) = self.tags.pop()?;
         self.prune();
-        let Flow { job, start, work, origin } = self.remove(now, id)?;
-        Some(Departed { job, start, work, finish: now, origin })
+        let Flow { job, start, work, origin, weight } = self.remove(now, id)?;
+        Some(Departed { job, start, work, finish: now, weight, origin })
     }
 
     /// Removes a flow before its time. Returns the work it has received, to the
@@ -208,7 +267,8 @@ impl<J: Copy> ProcessorSharing<J> {
         self.flow(id)?;
         self.prune();
         let flow = self.remove(now, id)?;
-        let received = self.history.back()?.virtual_time - self.curve_from(flow.origin)?.origin;
+        let received = self.history.back()?.virtual_time - self.curve_from(flow.origin, flow.weight)?.origin;
+        let received = received.saturating_mul(u128::from(flow.weight));
         let nanos = (received + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS;
         Some(SimTime::from_nanos(nanos as u64).min(flow.work))
     }
@@ -226,14 +286,14 @@ impl<J: Copy> ProcessorSharing<J> {
         amounts: impl IntoIterator<Item = SimTime>,
         out: &mut Vec<SimTime>,
     ) -> bool {
-        let Departed { start, work, finish, origin, .. } = *departed;
+        let Departed { start, work, finish, weight, origin, .. } = *departed;
         let amounts = amounts.into_iter().map(|amount| amount.min(work));
-        if finish.saturating_sub(start) == work {
-            // Alone all its time: no history needed.
+        if self.gain.is_none() && finish.saturating_sub(start) == work {
+            // Alone all its time: no history needed. (With a gain, others may have made up for their share.)
             out.extend(amounts.map(|amount| start + amount));
             return true;
         }
-        let Some(curve) = self.curve_from(origin) else { return false };
+        let Some(curve) = self.curve_from(origin, weight) else { return false };
         out.extend(curve.instants(amounts).map(|instant| instant.min(finish)));
         true
     }
@@ -247,7 +307,9 @@ impl<J: Copy> ProcessorSharing<J> {
         amounts: impl IntoIterator<Item = SimTime>,
         out: &mut Vec<SimTime>,
     ) -> bool {
-        let Some((flow, curve)) = self.flow(id).and_then(|flow| Some((flow, self.curve_from(flow.origin)?))) else {
+        let Some((flow, curve)) =
+            self.flow(id).and_then(|flow| Some((flow, self.curve_from(flow.origin, flow.weight)?)))
+        else {
             return false;
         };
         let amounts = amounts.into_iter().take_while(|&amount| amount <= flow.work);
@@ -268,7 +330,7 @@ impl<J: Copy> ProcessorSharing<J> {
             slot.generation += 1;
             self.free_slots.push(id.slot);
         }
-        self.change(now, self.active - 1);
+        self.change(now, self.active - 1, self.weights - flow.weight);
         let index = (flow.origin - self.history_start) as usize;
         self.history[index].arrivals -= 1;
         self.drop_dead_tags();
@@ -289,21 +351,24 @@ impl<J: Copy> ProcessorSharing<J> {
         }
     }
 
-    /// Sets the number of flows from `now` on.
-    fn change(&mut self, now: SimTime, active: u32) -> &mut Breakpoint {
-        self.active = active;
+    /// Sets the number of flows and the sum of their weights from `now` on.
+    #[inline]
+    fn change(&mut self, now: SimTime, active: u32, weights: u32) -> &mut Breakpoint {
+        (self.active, self.weights) = (active, weights);
+        let gain = self.gain.as_ref().map_or(CapacityGain::ONE, |gain| gain.of(active));
         match self.history.back() {
             Some(present) if now <= present.time => {
                 debug_assert!(now == present.time, "time runs backwards from {} s to {now} s", present.time);
             }
             present => {
                 let virtual_time = present.map_or(0, |present| present.virtual_time_at(now));
-                self.history.push_back(Breakpoint { time: now, virtual_time, active, arrivals: 0 });
+                self.history.push_back(Breakpoint { time: now, virtual_time, weights, gain, arrivals: 0 });
             }
         }
         let last = self.history.len() - 1;
-        self.history[last].active = active;
-        &mut self.history[last]
+        let present = &mut self.history[last];
+        (present.weights, present.gain) = (weights, gain);
+        present
     }
 
     /// Forgets the history that no flow in service needs.
@@ -320,10 +385,11 @@ impl<J: Copy> ProcessorSharing<J> {
         }
     }
 
-    /// The work received since the breakpoint numbered `origin`, if that is still remembered.
-    fn curve_from(&self, origin: u64) -> Option<Curve<'_>> {
+    /// The work that a flow of `weight` received since the breakpoint numbered `origin`,
+    /// if that is still remembered.
+    fn curve_from(&self, origin: u64, weight: u32) -> Option<Curve<'_>> {
         let segment = usize::try_from(origin.checked_sub(self.history_start)?).ok()?;
-        Some(Curve { history: &self.history, segment, origin: self.history.get(segment)?.virtual_time })
+        Some(Curve { history: &self.history, segment, origin: self.history.get(segment)?.virtual_time, weight })
     }
 }
 
@@ -333,13 +399,14 @@ struct Curve<'a> {
     segment: usize,
     /// Virtual time of the arrival.
     origin: u128,
+    weight: u32,
 }
 
 impl Curve<'_> {
     /// The first nanoseconds at which each of the increasing `amounts` had been received.
     fn instants(mut self, amounts: impl Iterator<Item = SimTime>) -> impl Iterator<Item = SimTime> {
         amounts.map(move |amount| {
-            let target = self.origin + fixed_point(amount);
+            let target = self.origin + virtual_span(amount, self.weight);
             self.advance_to(target);
             self.history[self.segment].instant_of(target)
         })
@@ -367,6 +434,13 @@ impl Curve<'_> {
 /// A span as fixed-point virtual time.
 fn fixed_point(span: SimTime) -> u128 {
     u128::from(span.as_nanos()) << FRACTION_BITS
+}
+
+/// The growth of `V` that serves `work` to a flow of `weight`, rounded down.
+fn virtual_span(work: SimTime, weight: u32) -> u128 {
+    let work = fixed_point(work);
+    // A division of 128 bits is slow, and most flows have weight 1.
+    if weight == 1 { work } else { work / u128::from(weight) }
 }
 
 #[cfg(test)]

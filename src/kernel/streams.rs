@@ -77,6 +77,8 @@ pub enum Purpose {
     FadingBranch = 32,
     /// A link's gain in a block (entity: UE; index: cell · 2³² + block).
     FadingBlock = 33,
+    /// Block errors of transmissions (entity: UE, index: request · 2³² + packet · 2⁴ + transmission of the packet, from 0).
+    HarqBlockError = 34,
     /// Draws of tests and benches.
     Test = 99,
 }

@@ -1,6 +1,7 @@
 //! Hybrid ARQ: a packet that fails is sent again one round trip later, and what was
 //! received before may be added to what is received then.
 
+use crate::kernel::Stream;
 use crate::units::SimTime;
 
 /// The most transmissions of a packet that a cell may be set to.
@@ -82,6 +83,14 @@ impl Harq {
         }
         HarqOutcome { attempts, delivered: false }
     }
+}
+
+/// The uniform number that decides whether transmission `attempt` (below
+/// [`MAX_HARQ_TRANSMISSIONS`]) of `packet` (below 2²⁸) fails: it does if this is below the
+/// block error rate. `request` is the [`HarqBlockError`](crate::kernel::Purpose::HarqBlockError)
+/// stream of the UE, counted from the request's block 2³² · request.
+pub fn block_error_draw(request: &Stream, packet: u32, attempt: u32) -> f64 {
+    request.uniform(u64::from(packet) * u64::from(MAX_HARQ_TRANSMISSIONS) + u64::from(attempt))
 }
 
 #[cfg(test)]
