@@ -157,6 +157,7 @@ impl Simulation<'_> {
             self.calendar.cancel(ticket);
         }
         let sent = log.reception.len() as u32;
+        log.packets_asked += log.packets;
         log.packets_missing += log.reception.lost() as u32 + log.packets.saturating_sub(sent);
         let packets = std::mem::take(&mut log.reception);
         match cargo {

@@ -3,7 +3,7 @@
 use crate::network::costs::{all_layers_flop, token_bits};
 use crate::network::event::Event;
 use crate::network::ledger::Ended;
-use crate::network::ports::{Delivery, QualityRequest, ServiceMode};
+use crate::network::ports::{Conditions, Delivery, QualityRequest, ServiceMode};
 use crate::network::request::{
     DOWNLINK, EDGE_COMPUTE, EDGE_WAIT, Phase, Request, RequestId, UE_COMPUTE, UE_WAIT, UPLINK_AIR, UPLINK_WAIT,
 };
@@ -11,7 +11,7 @@ use crate::network::rounds::DeviceSession;
 use crate::network::rows::{Outcome, RequestRow};
 use crate::network::simulation::{Simulation, SimulationError};
 use crate::network::spec::Discipline;
-use crate::units::SimTime;
+use crate::units::{SimTime, db_from_ratio};
 
 impl<'p> Simulation<'p> {
     /// Time that a token takes back to the client.
@@ -98,10 +98,7 @@ impl<'p> Simulation<'p> {
                 };
             }
             Phase::Uplink { cell, flow } => {
-                let on_air = self.world.air.cancel(cell, now, flow).unwrap_or(SimTime::ZERO).min(elapsed);
-                request.spend(UPLINK_AIR, on_air);
-                request.spend(UPLINK_WAIT, elapsed - on_air);
-                self.reschedule_uplink(cell);
+                self.take_off_air(now, id, cell, flow);
             }
             Phase::Backoff => request.spend(UPLINK_WAIT, elapsed),
             Phase::EdgeQueue => {
@@ -171,7 +168,7 @@ impl<'p> Simulation<'p> {
                 prompt_tokens: request.prompt_tokens,
                 output_tokens: request.output_tokens,
                 delivery,
-                conditions,
+                conditions: self.conditions_of_quality(&request, conditions),
             })),
             _ => None,
         };
@@ -186,6 +183,20 @@ impl<'p> Simulation<'p> {
         self.keep(ended)
     }
 
+    /// The conditions that tables and surrogates are asked at: where lost packets are sent again, P is the
+    /// share of packets that were missing in the end.
+    fn conditions_of_quality(&self, request: &Request, conditions: Conditions) -> Conditions {
+        let channel = self.channel(request.ue);
+        let repaired = self.spec.cellular.is_some() || channel.delivery != crate::network::spec::Delivery::None;
+        match request.uplink.as_ref().filter(|log| repaired && log.packets_asked > 0) {
+            Some(log) => Conditions {
+                loss_probability: f64::from(log.packets_missing) / f64::from(log.packets_asked),
+                ..conditions
+            },
+            None => conditions,
+        }
+    }
+
     fn row(&self, now: SimTime, request: &Request, outcome: Outcome) -> RequestRow<'p> {
         let spec: &'p crate::network::spec::NetworkSpec = self.spec;
         let ue = &self.world.ues[request.ue as usize];
@@ -195,6 +206,7 @@ impl<'p> Simulation<'p> {
         let conditions = request.conditions.filter(|_| crosses);
         let tensor = spec.mode == ServiceMode::Split;
         let log = request.uplink.as_ref().filter(|log| log.packets_sent > 0);
+        let link = request.uplink.as_ref().and_then(|log| log.link.as_ref());
         let elapsed = now - request.arrival;
         let completed = outcome == Outcome::Completed;
         let ttft = match &request.session {
@@ -241,7 +253,10 @@ impl<'p> Simulation<'p> {
             ue_flop: served.then_some(request.ue_flop()),
             edge_flop: served.then_some(request.edge_flop()),
             ue_energy_j: request.spent[UE_COMPUTE].map(|time| group.processor.energy(time)),
-            tx_energy_j: on_air.map(|time| group.tx_power_w * time.as_secs_f64()),
+            tx_energy_j: on_air.map(|time| match request.uplink.as_ref().filter(|log| log.link.is_some()) {
+                Some(log) => log.tx_energy_j,
+                None => group.tx_power_w * time.as_secs_f64(),
+            }),
             nll_sum: None,
             tokens_scored: None,
             ppl_clean: None,
@@ -249,6 +264,13 @@ impl<'p> Simulation<'p> {
             quality_source: None,
             reward: None,
             outcome,
+            packets_missing: log.filter(|log| log.packets_asked > 0).map(|log| log.packets_missing),
+            sinr_db: link.map(|link| db_from_ratio(link.sinr)),
+            spectral_efficiency_bps_hz: link.filter(|_| digital).map(|link| link.rate.efficiency),
+            x_m: link.map(|link| link.here.x_m),
+            y_m: link.map(|link| link.here.y_m),
+            distance_m: link.map(|link| link.distance_m),
+            handovers: request.uplink.as_ref().filter(|log| log.link.is_some()).map(|log| log.handovers),
         }
     }
 }

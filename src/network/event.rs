@@ -56,6 +56,11 @@ pub enum Event {
         /// The request.
         request: RequestId,
     },
+    /// A UE on the air measures its cells.
+    Measure {
+        /// The UE.
+        ue: u32,
+    },
     /// The state is sampled.
     Sample,
 }
@@ -71,7 +76,7 @@ impl Event {
             Self::UplinkDeparture { .. } | Self::AttemptsOver { .. } => 2,
             Self::UeDone { .. } => 3,
             Self::Deadline { .. } | Self::DeliveryDeadline { .. } => 4,
-            Self::Retransmit { .. } => 5,
+            Self::Measure { .. } | Self::Retransmit { .. } => 5,
             Self::Arrival { .. } => 6,
             Self::BatchTimer => 7,
             Self::Sample => 8,

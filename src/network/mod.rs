@@ -14,6 +14,8 @@
 //! [`rows`] what it gives.
 
 mod air;
+mod cell_link;
+pub mod cells;
 pub mod compute;
 pub mod costs;
 mod delivery;

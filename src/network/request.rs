@@ -2,6 +2,7 @@
 
 use crate::channel::Packets;
 use crate::kernel::{FlowId, Ticket};
+use crate::network::cells::CellLink;
 use crate::network::compute::Work;
 use crate::network::ports::{Conditions, Crossing, Prompt};
 use crate::network::rounds::Session;
@@ -92,6 +93,18 @@ pub struct UplinkLog {
     pub deadline: Option<(SimTime, Ticket)>,
     /// Packets that never arrived, of all payloads whose delivery has ended.
     pub packets_missing: u32,
+    /// Packets of these payloads.
+    pub packets_asked: u32,
+    /// Packets whose further attempts are yet to be put on the air.
+    pub further: u32,
+    /// The link that the present transmission uses, in a network of cells.
+    pub link: Option<CellLink>,
+    /// What the flow on the air puts into each cell.
+    pub emission: Box<[u64]>,
+    /// Energy of the transmitter so far, where its power varies \[J\].
+    pub tx_energy_j: f64,
+    /// Handovers while on the air.
+    pub handovers: u32,
 }
 
 impl UplinkLog {
@@ -142,12 +155,17 @@ impl UplinkLog {
         self.renewed = 0;
         self.late.clear();
         self.attempts_until = None;
+        self.further = 0;
     }
 
     /// The part of `whole` (airtime or bits of all packets) that the pending packets take.
     pub fn pending_share(&self, whole: u64) -> u64 {
-        let (pending, packets) = (u128::from(self.pending_packets), u128::from(self.packets.max(1)));
-        (u128::from(whole) * pending / packets) as u64
+        self.share(whole, self.pending_packets)
+    }
+
+    /// The part of `whole` that so many packets take.
+    pub fn share(&self, whole: u64, packets: u32) -> u64 {
+        (u128::from(whole) * u128::from(packets) / u128::from(self.packets.max(1))) as u64
     }
 }
 
@@ -259,6 +277,18 @@ impl Request {
     /// Work done on the edge, in all rounds \[FLOP\].
     pub fn edge_flop(&self) -> f64 {
         self.session.as_ref().map_or(0.0, |session| session.edge_flop) + self.edge_work.flop * self.edge_done
+    }
+
+    /// Books a span on the uplink that has ended: `served` of it as airtime, and its energy.
+    pub fn spend_on_air(&mut self, elapsed: SimTime, served: SimTime) {
+        let served = served.min(elapsed);
+        self.spend(UPLINK_AIR, served);
+        self.spend(UPLINK_WAIT, elapsed - served);
+        if let Some(log) = self.uplink.as_mut()
+            && let Some(link) = &log.link
+        {
+            log.tx_energy_j += link.power_w * served.as_secs_f64();
+        }
     }
 
     /// Adds `time` to a phase.

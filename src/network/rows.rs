@@ -258,6 +258,20 @@ record! {
         reward: Option<f64>,
         /// `completed`, `outage`, `timeout`, `dropped` or `unfinished`.
         outcome: Outcome,
+        /// Packets of its payloads that had not arrived when the edge went on: what is lost after hybrid ARQ and retransmissions.
+        packets_missing: Option<u32>,
+        /// Mean SINR of the last transmission's link, without fading \[dB\]: signal over noise and interference at its start. Empty without cells, as all columns from here on.
+        sinr_db: Option<f64>,
+        /// Rate of the last transmission over the bandwidth \[bit/s/Hz\]. Empty if analog.
+        spectral_efficiency_bps_hz: Option<f64>,
+        /// Place of the UE at the last measurement before the last transmission began, east \[m\].
+        x_m: Option<f64>,
+        /// The same, north \[m\].
+        y_m: Option<f64>,
+        /// Distance to the base station \[m\].
+        distance_m: Option<f64>,
+        /// Handovers while the request was on the air.
+        handovers: Option<u32>,
     }
 }
 

@@ -249,6 +249,7 @@ impl<'p> Simulation<'p> {
             Event::DownlinkDone { request } => self.on_downlink_done(now, request),
             Event::Deadline { request } => self.on_deadline(now, request),
             Event::DeliveryDeadline { request } => self.on_delivery_deadline(now, request),
+            Event::Measure { ue } => self.on_measure(now, ue),
             Event::Sample => self.on_sample(now),
         }
     }

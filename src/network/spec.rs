@@ -2,10 +2,12 @@
 //! floor builds and the simulation reads.
 
 use crate::channel::{
-    Concealment, Encoding, Fading, FadingModel, Impairment, LossUnit, Moment, NoiseKey, Packets, Parameter, Reception,
-    ReceptionRecord, TxNormalisation, rayleigh_gain,
+    Concealment, Encoding, Fading, FadingModel, Impairment, LargeScaleSpec, LossUnit, Moment, NoiseKey, Packets,
+    Parameter, Reception, ReceptionRecord, TxNormalisation, rayleigh_gain,
 };
+use crate::kernel::CapacityGain;
 use crate::llm::CostModel;
+use crate::network::cells::{CellularSpec, Placement};
 use crate::network::compute::Processor;
 use crate::network::costs::tensor_values;
 use crate::network::ports::{Conditions, ServiceMode};
@@ -40,6 +42,8 @@ pub struct ChannelSpec {
     pub doppler_hz: f64,
     /// How the gain varies in time.
     pub fading: FadingModel,
+    /// Path loss and shadowing, in a network of cells; σ, σ_h and P then follow from the SINR.
+    pub large_scale: Option<LargeScaleSpec>,
     /// SNR that a digital packet needs, `(2^{R/B} - 1)·Γ`.
     pub snr_needed: f64,
 }
@@ -235,8 +239,12 @@ pub struct GroupSpec {
     pub channel: usize,
     /// Index into [`NetworkSpec::controllers`].
     pub controller: usize,
-    /// Power drawn while transmitting \[W\].
+    /// Power drawn while transmitting \[W\], where there is no power control.
     pub tx_power_w: f64,
+    /// Share of the airtime that a flow gets, relative to others.
+    pub weight: u32,
+    /// Where its UEs are, in a network of cells.
+    pub placement: Option<Placement>,
 }
 
 /// A controller table.
@@ -293,6 +301,16 @@ pub struct EdgeSpec {
     pub service: Option<ServiceLaw>,
 }
 
+/// Who gets the airtime of a cell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sharing {
+    /// All flows at once, by weight.
+    Flows,
+    /// The same, and the more flows there are the more the cell carries: the scheduler picks
+    /// good moments of each.
+    FlowsWithGain(CapacityGain),
+}
+
 /// The way back.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DownlinkSpec {
@@ -331,6 +349,10 @@ pub struct NetworkSpec {
     pub groups: Vec<GroupSpec>,
     /// The uplink that all share, one entry per channel (analog or digital).
     pub uplinks: Vec<UplinkSpec>,
+    /// Cells with places; `None` for one cell without.
+    pub cellular: Option<CellularSpec>,
+    /// Who gets the airtime of a cell.
+    pub sharing: Sharing,
     /// The downlink.
     pub downlink: DownlinkSpec,
     /// Wait before lost packets of token ids, or of a decode round's row, are sent again.

@@ -10,7 +10,7 @@ use crate::network::request::{Decided, Phase, Request, RequestId, UE_COMPUTE, UE
 use crate::network::rounds::DeviceSession;
 use crate::network::rows::Outcome;
 use crate::network::simulation::{Simulation, SimulationError};
-use crate::network::spec::{InitialSplit, OutageSpec};
+use crate::network::spec::{ChannelSpec, InitialSplit, OutageSpec};
 use crate::units::SimTime;
 
 impl Simulation<'_> {
@@ -79,12 +79,16 @@ impl Simulation<'_> {
         let (number, ue_request, prompt_tokens) = (request.number, request.ue_request, request.prompt_tokens);
         let output_tokens = request.output_tokens;
         let occasion = Occasion { episode, request: ue_request, time: now };
-        let conditions = self.conditions(ue, &occasion);
+        let believed = self.believed_conditions(now, ue);
+        let conditions = believed.map_or_else(|| self.conditions(ue, &occasion), |(conditions, _)| conditions);
 
         let mut decided = None;
         if self.spec.mode == ServiceMode::Split {
             self.start_episode(ue, &occasion, (step % steps_per_episode) as u32);
-            let state = self.network_state(now, ue, &conditions);
+            let mut state = self.network_state(now, ue, &conditions);
+            if let Some((_, sinr_db)) = believed {
+                state.snr_db = sinr_db;
+            }
             let observation = Observation {
                 ue,
                 now,
@@ -183,11 +187,6 @@ impl Simulation<'_> {
         self.channel(ue).reception == crate::channel::Reception::Digital
     }
 
-    pub(super) fn channel(&self, ue: u32) -> &crate::network::spec::ChannelSpec {
-        let group = self.world.ues[ue as usize].group;
-        &self.spec.channels[self.spec.groups[group as usize].channel]
-    }
-
     /// Resets the split where an episode begins (or with each request, if it is drawn so).
     fn start_episode(&mut self, ue: u32, occasion: &Occasion, step_in_episode: u32) {
         use crate::channel::Draw;
@@ -244,5 +243,13 @@ impl Simulation<'_> {
                 Conditions { noise_std, rayleigh_scale, gain_threshold, loss_probability }
             }
         }
+    }
+}
+
+impl<'p> Simulation<'p> {
+    /// The channel of a UE.
+    pub(super) fn channel(&self, ue: u32) -> &'p ChannelSpec {
+        let group = self.world.ues[ue as usize].group;
+        &self.spec.channels[self.spec.groups[group as usize].channel]
     }
 }

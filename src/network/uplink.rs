@@ -2,16 +2,22 @@
 //! its own midpoint in time, and in hybrid ARQ again a round trip later.
 
 use crate::channel::rayleigh_gain;
+use crate::kernel::{FlowId, Purpose};
 use crate::network::delivery::Cargo;
 use crate::network::event::Event;
 use crate::network::request::{Phase, RequestId, UPLINK_AIR, UPLINK_WAIT};
 use crate::network::simulation::{Simulation, SimulationError};
 use crate::network::spec::Delivery;
+use crate::radio::{Combining, Harq, block_error_draw};
 use crate::units::SimTime;
+
+/// Hybrid ARQ that never tries again.
+const ONE_ATTEMPT: Harq = Harq { max_transmissions: 1, round_trip: SimTime::ZERO, combining: Combining::None };
 
 impl Simulation<'_> {
     /// Sends the packets that are still pending.
     pub(super) fn transmit(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        self.set_link(now, id);
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         let Some(log) = request.uplink.as_mut() else { return Ok(()) };
         let airtime = log.pending_share(log.airtime.as_nanos());
@@ -22,6 +28,7 @@ impl Simulation<'_> {
             self.instants.clear();
             let packets = request.uplink.as_ref().map_or(0, |log| log.pending_packets);
             self.instants.resize(packets as usize, now);
+            self.receive(now, id, packets);
             return self.first_attempts_over(now, id);
         }
         self.join_uplink(now, id, SimTime::from_nanos(airtime));
@@ -31,9 +38,21 @@ impl Simulation<'_> {
     /// A flow of so much airtime joins the uplink of the UE's cell.
     fn join_uplink(&mut self, now: SimTime, id: RequestId, airtime: SimTime) {
         let Some(request) = self.world.requests.get_mut(id) else { return };
-        let cell = self.world.ues[request.ue as usize].cell;
-        let flow = self.world.air.join(cell, now, airtime, id);
+        let ue = &self.world.ues[request.ue as usize];
+        let (cell, weight) = (ue.cell, self.spec.groups[ue.group as usize].weight);
+        let flow = self.world.air.join(cell, now, airtime, weight, id);
         request.phase = Phase::Uplink { cell, flow };
+        self.on_air(now, id, cell);
+        self.reschedule_uplink(cell);
+    }
+
+    /// Takes a request's flow off the air before its time.
+    pub(super) fn take_off_air(&mut self, now: SimTime, id: RequestId, cell: u32, flow: FlowId) {
+        let served = self.world.air.cancel(cell, now, flow).unwrap_or(SimTime::ZERO);
+        self.off_air(id, cell);
+        if let Some(request) = self.world.requests.get_mut(id) {
+            request.spend_on_air(now.saturating_sub(request.since), served);
+        }
         self.reschedule_uplink(cell);
     }
 
@@ -67,30 +86,32 @@ impl Simulation<'_> {
             self.world.air.cells[cell as usize].flows.service_instants(&departed, offsets, &mut self.instants);
         }
         self.reschedule_uplink(cell);
+        self.off_air(id, cell);
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
-        request.spend(UPLINK_AIR, departed.work);
-        request.spend(UPLINK_WAIT, (now - request.since).saturating_sub(departed.work));
-        match request.uplink.as_ref().and_then(|log| log.attempts_until) {
+        request.spend_on_air(now - request.since, departed.work);
+        let Some(log) = request.uplink.as_ref() else { return Ok(()) };
+        match log.attempts_until {
             Some(until) => self.attempts_served(now, id, until),
-            None => self.first_attempts_over(now, id),
+            None => {
+                let pending = log.pending_packets;
+                self.receive(now, id, pending);
+                self.first_attempts_over(now, id)
+            }
         }
     }
 
-    /// The first attempts of all pending packets are over, at the midpoints in `self.instants`.
-    fn first_attempts_over(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
-        let Some(request) = self.world.requests.get(id) else { return Ok(()) };
-        let pending = request.uplink.as_ref().map_or(0, |log| log.pending_packets);
-        let again = self.receive(now, id, pending);
+    /// The first attempts of all pending packets are over: further ones take the air, or none are needed.
+    pub(super) fn first_attempts_over(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
-        match request.uplink.as_ref().and_then(|log| log.attempts_until) {
-            None => self.transmission_over(now, id),
-            Some(until) if again == SimTime::ZERO => self.attempts_served(now, id, until),
-            Some(_) => {
-                request.since = now;
-                self.join_uplink(now, id, again);
-                Ok(())
-            }
+        let Some(log) = request.uplink.as_ref() else { return Ok(()) };
+        let Some(until) = log.attempts_until else { return self.transmission_over(now, id) };
+        let again = log.share(log.airtime.as_nanos(), log.further);
+        if again == 0 {
+            return self.attempts_served(now, id, until);
         }
+        request.since = now;
+        self.join_uplink(now, id, SimTime::from_nanos(again));
+        Ok(())
     }
 
     /// The air that later attempts take has been served; the last of them may be over a little later.
@@ -113,70 +134,79 @@ impl Simulation<'_> {
     }
 
     /// What became of the next `count` pending packets, whose midpoints are in `self.instants`
-    /// (none without fading). Returns the airtime of their further attempts.
-    pub(super) fn receive(&mut self, now: SimTime, id: RequestId, count: u32) -> SimTime {
-        let Some(request) = self.world.requests.get_mut(id) else { return SimTime::ZERO };
-        let (Some(conditions), Some(log)) = (request.conditions, request.uplink.as_mut()) else {
-            return SimTime::ZERO;
-        };
-        let ue = &self.world.ues[request.ue as usize];
-        let channel = &self.spec.channels[self.spec.groups[ue.group as usize].channel];
-        let round = request.session.as_ref().map_or(0, |session| session.round);
+    /// (none without fading).
+    pub(super) fn receive(&mut self, now: SimTime, id: RequestId, count: u32) {
+        let Some(request) = self.world.requests.get(id) else { return };
+        let (Some(conditions), Some(log)) = (request.conditions, request.uplink.as_ref()) else { return };
+        let (number, round, link) = (request.ue, request.round(), log.link);
+        let (first, sent_before) = (log.reception.len() as u32, log.packets_sent);
+        let draws = self.streams.stream(number, Purpose::HarqBlockError).starting_at(request.ue_request << 32);
+        let ue = &self.world.ues[number as usize];
+        let channel = self.channel(number);
         let cargo = Cargo::at(self.spec.mode, round);
         let by_element = cargo.by_element(channel);
         let harq = channel.harq.filter(|_| !by_element && cargo.delivery(channel) != Delivery::None);
 
-        self.packets.clear();
+        let mut packets = std::mem::take(&mut self.packets);
+        packets.clear();
         let instants = &self.instants;
         // Without fading the gain is the same at any instant, and none were collected.
         let midpoints = (0..count as usize).map(|k| instants.get(k).copied().unwrap_or(SimTime::ZERO));
-        let mut further = 0u32;
-        if let Some(harq) = harq {
-            let first = log.reception.len() as u32;
+        let (mut further, mut until, mut earlier_gains) = (0u32, None, 0.0);
+        let mut late = Vec::new();
+        if by_element || (harq.is_none() && link.is_none()) {
+            let moments = midpoints.map(|at| self.moment(number, link.as_ref(), at));
+            channel.transmit(&ue.fading, &conditions, by_element, moments, &mut packets);
+        } else {
+            let harq = harq.unwrap_or(ONE_ATTEMPT);
+            let needed = conditions.gain_threshold.powi(2);
             for (k, at) in (0u32..).zip(midpoints) {
-                let needed = conditions.gain_threshold.powi(2);
                 let (mut gain, mut earlier) = (0.0, 0.0);
                 let quality = |attempt| {
                     earlier += gain;
-                    let moment = channel.moment(harq.instant(at, attempt).as_secs_f64());
+                    let moment = self.moment(number, link.as_ref(), harq.instant(at, attempt));
                     gain = rayleigh_gain(conditions.rayleigh_scale, ue.fading.envelope(moment));
                     gain * gain
                 };
-                let outcome = harq.transmit(quality, |_, combined| combined >= needed);
+                let received = |attempt, combined| match &link {
+                    Some(link) if conditions.gain_threshold > 0.0 => {
+                        let packet = sent_before.wrapping_add(k);
+                        Self::is_received(link, combined, || block_error_draw(&draws, packet, attempt))
+                    }
+                    _ => combined >= needed,
+                };
+                let outcome = harq.transmit(quality, received);
                 let last = outcome.attempts - 1;
-                self.packets.push(gain, !outcome.delivered);
-                log.gain_sum += earlier;
-                log.packets_lost += last;
+                packets.push(gain, !outcome.delivered);
+                earlier_gains += earlier;
                 further += last;
-                let over = harq.instant(at, last);
                 if last > 0 {
-                    log.attempts_until = log.attempts_until.max(Some(over));
+                    let over = harq.instant(at, last);
+                    until = until.max(Some(over));
                     if outcome.delivered {
-                        log.late.push((first + k, over));
+                        late.push((first + k, over));
                     }
                 }
             }
-        } else {
-            let moments = midpoints.map(|at| channel.moment(at.as_secs_f64()));
-            channel.transmit(&ue.fading, &conditions, by_element, moments, &mut self.packets);
         }
-        let lost = self.packets.lost() as u32;
-        let sent = u64::from(count + further);
-        let share = |whole: u64, packets: u64| {
-            (u128::from(whole) * u128::from(packets) / u128::from(log.packets.max(1))) as u64
-        };
-        let bits_now = share(log.payload_bits, sent);
-        let further_air = share(log.airtime.as_nanos(), u64::from(further));
-        log.bits = log.bits.map(|bits| bits + bits_now);
+        let (lost, gain, bursts) = (packets.lost() as u32, packets.mean_gain(), packets.loss_bursts() as u32);
+        self.packets = packets;
+        let Some(log) = self.world.requests.get_mut(id).and_then(|request| request.uplink.as_mut()) else { return };
+        let bits = log.share(log.payload_bits, count + further);
+        log.bits = log.bits.map(|before| before + bits);
         log.packets_sent += count + further;
-        log.packets_lost += lost;
-        log.loss_bursts += self.packets.loss_bursts() as u32;
-        let gain = self.packets.mean_gain();
-        log.gain_sum += gain.unwrap_or(0.0) * f64::from(count);
+        log.packets_lost += lost + further;
+        log.loss_bursts += bursts;
+        log.gain_sum += earlier_gains + gain.unwrap_or(0.0) * f64::from(count);
+        log.further += further;
+        log.attempts_until = log.attempts_until.max(until);
+        log.late.append(&mut late);
         log.take_in(&mut self.packets);
-        let sender = &mut self.world.ues[request.ue as usize];
+        let sender = &mut self.world.ues[number as usize];
         sender.last_gain = gain.map(|gain| (gain, now)).or(sender.last_gain);
-        SimTime::from_nanos(further_air)
+        if let (Some(link), Some(gain)) = (link, gain) {
+            self.learn_link(now, number, link.sinr, gain, f64::from(lost) / f64::from(count));
+        }
     }
 
     /// What became of those packets of the flow under way that are through by now.

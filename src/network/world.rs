@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::channel::{Fading, FadingError, Link, ParameterState};
 use crate::kernel::{ProcessorSharing, Streams, Ticket};
 use crate::network::air::Air;
+use crate::network::cells::{Cellular, Ground, UeRadio};
 use crate::network::request::{RequestId, Requests};
 use crate::network::spec::NetworkSpec;
 use crate::network::workload::Member;
@@ -35,6 +36,8 @@ pub struct Ue {
     pub serving: Option<RequestId>,
     /// Serving cell.
     pub cell: u32,
+    /// Its radio, in a network of cells.
+    pub radio: Option<Box<UeRadio>>,
     /// Gain in time.
     pub fading: Fading,
     /// Mean gain of the packets last sent, and when the last of them had arrived.
@@ -73,6 +76,8 @@ pub struct World {
     pub requests: Requests,
     /// The uplinks of the cells.
     pub air: Air,
+    /// Places and large-scale channels of the cells.
+    pub cellular: Option<Cellular>,
     /// The edge.
     pub edge: Edge,
     /// Live waiting requests over all UEs, sessions between two rounds included.
@@ -98,6 +103,10 @@ impl World {
                 }))
             })
             .collect();
+        let cellular = spec.cellular.as_ref().map(|cells| {
+            let channels: Vec<_> = spec.channels.iter().filter_map(|channel| channel.large_scale).collect();
+            Cellular::new(cells, &channels, streams)
+        });
         for (group, members) in (0u32..).zip(&spec.groups) {
             for index in 0..members.count {
                 let ue = ues.len() as u32;
@@ -106,6 +115,9 @@ impl World {
                     next_controller += 1;
                     next_controller - 1
                 });
+                let ground = Ground::of(spec, group as usize, streams);
+                let placed = cellular.as_ref().zip(ground).map(|(cellular, ground)| cellular.radio(ground, ue, index));
+                let (radio, cell) = placed.map_or((None, 0), |(radio, cell)| (Some(Box::new(radio)), cell));
                 ues.push(Ue {
                     group,
                     member: Member { ue, index, of: members.count },
@@ -117,14 +129,23 @@ impl World {
                     waiting: 0,
                     returned: VecDeque::new(),
                     serving: None,
-                    cell: 0,
-                    fading: Fading::new(&channel.fading, streams, Link::of_ue(ue))?,
+                    cell,
+                    radio,
+                    fading: Fading::new(&channel.fading, streams, Link { ue, cell })?,
                     last_gain: None,
                     walks: Default::default(),
                 });
             }
         }
-        Ok(Self { ues, requests: Requests::default(), air: Air::new(1), edge: Edge::default(), ue_waiting: 0 })
+        let cells = spec.cellular.as_ref().map_or(1, |cellular| cellular.sites.len());
+        Ok(Self {
+            ues,
+            requests: Requests::default(),
+            air: Air::new(cells, &spec.sharing),
+            cellular,
+            edge: Edge::default(),
+            ue_waiting: 0,
+        })
     }
 
     /// The controllers that [`World::new`] counts on: which table each one follows,

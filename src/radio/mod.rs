@@ -16,6 +16,8 @@ mod error_function;
 mod harq;
 mod link;
 mod multi_user_gain;
+mod power_control;
+mod rate;
 
 pub use adaptation::{
     Cqi, DEFAULT_BLER_SLOPE_DB, highest_cqi, resource_blocks, shannon_efficiency, sinr_needed, slot_nanos,
@@ -25,3 +27,5 @@ pub use energy::transmit_power_w;
 pub use harq::{Combining, Harq, HarqOutcome, MAX_HARQ_TRANSMISSIONS, block_error_draw};
 pub use link::{LinkMode, Payload, PayloadKind, UplinkSpec};
 pub use multi_user_gain::{rayleigh_capacity_gain, rayleigh_multi_user_gain};
+pub use power_control::{PowerControl, noise_dbm};
+pub use rate::{Rate, RateRule};

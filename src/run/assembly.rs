@@ -21,6 +21,7 @@ use crate::network::spec::{
 use crate::network::workload::{Arrivals, PromptTokens, Workload};
 use crate::radio::{Harq, LinkMode, UplinkSpec, transmit_power_w};
 use crate::rl::RegressionSettings;
+use crate::run::cellular;
 use crate::run::checks::check_inputs;
 use crate::run::fading::fading;
 use crate::run::inputs::{Inputs, Library};
@@ -242,6 +243,8 @@ fn network(scenario: &Scenario, inputs: &Inputs, problems: &mut Vec<Problem>) ->
         channel: by_name(channels.iter().map(|table| table.name.as_deref()).collect(), ue.channel.as_deref()),
         controller: by_name(controllers.iter().map(|table| table.name.as_deref()).collect(), ue.controller.as_deref()),
         tx_power_w: power,
+        weight: ue.weight,
+        placement: scenario.is_cellular().then(|| cellular::placement(ue, scenario, inputs.paths[index].clone())),
     };
     NetworkSpec {
         mode: match scenario.service.mode {
@@ -266,6 +269,8 @@ fn network(scenario: &Scenario, inputs: &Inputs, problems: &mut Vec<Problem>) ->
             .collect(),
         groups: scenario.ue.iter().enumerate().map(group).collect(),
         uplinks: channels.iter().map(|table| uplink(table, scenario, inputs)).collect(),
+        cellular: cellular::cellular(scenario),
+        sharing: cellular::sharing(scenario),
         downlink: DownlinkSpec { latency_s: radio.downlink_latency_ms * 1e-3, rate_bps: radio.downlink_mbps * 1e6 },
         retransmission_delay: SimTime::from_secs_saturating(radio.retransmission_delay_ms * 1e-3),
         max_transmissions: radio.max_transmissions,
@@ -389,14 +394,15 @@ fn channel(table: &ChannelTable, scenario: &Scenario, fading: FadingModel) -> Ch
         tx_normalisation: table.tx_normalisation,
         loss_unit: table.loss_unit,
         concealment: table.concealment,
-        delivery: delivery(table.delivery, table.delivery_deadline_ms),
-        harq: table.harq.as_ref().map(harq),
+        delivery: delivery(table.prompt_delivery(), table.delivery_deadline_ms),
+        harq: table.hybrid_arq().as_ref().map(harq),
         decode: DecodeSpec {
             delivery: delivery(table.decode.delivery, Some(table.decode.deadline_ms)),
             concealment: table.decode.concealment,
         },
         encoding: table.encoding.unwrap_or(Encoding::F16),
         doppler_hz: table.doppler_hz,
+        large_scale: cellular::large_scale(table, scenario),
         fading,
         snr_needed: digital_snr_needed(scenario.radio.spectral_efficiency_bps_hz, ratio_from_db(table.snr_gap_db)),
     }

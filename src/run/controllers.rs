@@ -128,6 +128,10 @@ impl Assembly {
             rayleigh_scale = join(rayleigh_scale, scale_bounds(channel));
             loss_probability = join(loss_probability, loss_bounds(channel));
         }
+        // What follows from places has no bounds in the scenario: a loss is a share, and σ rarely above that of -10 dB.
+        if self.network.cellular.is_some() {
+            (noise_std, loss_probability) = ((0.0, 3.0), (0.0, 1.0));
+        }
         let split = (self.network.split.min, self.network.split.max);
         let steps_per_episode = self.scenario.controller.tables()[number].steps_per_episode;
         ObservationBounds { noise_std, rayleigh_scale, loss_probability, split, steps_per_episode }

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::channel::{FadingKind, GainTraces};
+use crate::channel::{FadingKind, GainTraces, MobilityTrace};
 use crate::control::{PolicyFile, QualityTable, Surrogate};
 use crate::llm::{BUILTIN, Corpus, CostModel, FlopCount, Geometry, LoadedModel, Segmentation};
 use crate::network::workload::TraceArrival;
 use crate::run::fading_trace::FadingTraceFile;
+use crate::run::mobility_trace::read_mobility_trace;
+use crate::scenario::cells::MobilityName;
 use crate::scenario::nodes::{WorkloadKind, WorkloadTable};
 use crate::scenario::schema::{FlopCountName, NO_MODEL, Scenario, WindowKind};
 use crate::scenario::values::OneOrMany;
@@ -33,6 +35,8 @@ pub struct Inputs {
     pub traces: Vec<Option<Arc<[TraceArrival]>>>,
     /// The gains of each channel that takes them from a file.
     pub fading_traces: Vec<Option<Arc<GainTraces>>>,
+    /// The paths of each group of UEs, if they are read from a file.
+    pub paths: Vec<Option<Arc<MobilityTrace>>>,
     /// What is paid for FLOP, bytes and payload.
     pub cost: CostModel,
     /// Content hash of each file, by the key that names it.
@@ -151,6 +155,7 @@ impl Library {
             traces.push(trace.map(|(trace, _)| trace));
         }
         let fading_traces = self.fading_traces(loaded, &mut problems, &mut hashes);
+        let paths = mobility_traces(loaded, &mut problems, &mut hashes);
         let cost = model.as_ref().and_then(|model| {
             keep(&mut problems, loaded, ("model.cost_as", &scenario.model.cost_as), self.cost(loaded, model))
         });
@@ -173,7 +178,7 @@ impl Library {
         let inputs = model.zip(cost).map(|(model, cost)| {
             let sizes = Geometry { name: String::new(), ..cost.geometry.clone() };
             hashes.insert("geometry".to_owned(), blake3_of(&format!("{sizes:?}")));
-            Inputs { model, corpus, table, surrogate, policies, traces, fading_traces, cost, hashes }
+            Inputs { model, corpus, table, surrogate, policies, traces, fading_traces, paths, cost, hashes }
         });
         (inputs, problems)
     }
@@ -320,6 +325,37 @@ impl Library {
         self.traces.insert(path.to_owned(), trace.clone());
         Ok(trace)
     }
+}
+
+/// The paths that groups of UEs follow.
+fn mobility_traces(
+    loaded: &LoadedScenario,
+    problems: &mut Vec<Problem>,
+    hashes: &mut BTreeMap<String, String>,
+) -> Vec<Option<Arc<MobilityTrace>>> {
+    let mut found = Vec::new();
+    for (index, group) in loaded.scenario.ue.iter().enumerate() {
+        let path = format!("ue.{index}.mobility.path");
+        let cellular = loaded.scenario.is_cellular() && group.mobility.kind == MobilityName::Trace;
+        let file = group.mobility.path.as_deref().filter(|_| cellular);
+        let read = file.and_then(|file| {
+            let read = read_mobility_trace(&loaded.resolve(file)).and_then(|read| {
+                let ues = read.trace.ues();
+                if ues < group.count as usize {
+                    let message = format!("{file}: paths of {ues} UEs, and group {} has {}", group.name, group.count);
+                    return Err(format!("{message}; allowed: at least as many paths as UEs"));
+                }
+                Ok(read)
+            });
+            keep(problems, loaded, (&path, file), read)
+        });
+        if let Some(read) = &read {
+            problems.extend(read.warnings.iter().map(|message| Problem::warning(&path, message)));
+            hashes.insert(path, read.hash.clone());
+        }
+        found.push(read.map(|read| read.trace));
+    }
+    found
 }
 
 /// The value, or a problem at the key that names its file.

@@ -7,6 +7,7 @@
 //! channel conditions, and [`fit`] trains a surrogate on them; [`wording`] puts numbers into sentences.
 
 pub mod assembly;
+mod cellular;
 mod checks;
 pub mod clock;
 pub mod controllers;

@@ -3,18 +3,23 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{Concealment, DEFAULT_SINUSOIDS, Encoding, FadingKind, LossUnit, Reception, TxNormalisation};
-use crate::radio::Combining;
+use crate::channel::{
+    Concealment, DEFAULT_SINUSOIDS, Encoding, Environment, FadingKind, LineOfSightMode, LossUnit, Reception,
+    TxNormalisation,
+};
+use crate::radio::{Combining, DEFAULT_BLER_SLOPE_DB};
+use crate::scenario::cells::{AdaptsToName, LinkName, PacketsName};
 use crate::scenario::values::Varying;
 
 /// The kind of channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(extend("x-planned" = ["cellular"]))]
 pub enum ChannelKind {
     /// Given by its statistics: σ, σ_h and the loss probability.
     #[default]
     Statistical,
+    /// Follows from places: path loss, shadowing, interference and power give the SINR of each transmission. All channels of a scenario are of one kind.
+    Cellular,
 }
 
 /// What is done about lost packets; the names are those of the modes of 3GPP's radio link control (TS 38.322).
@@ -101,12 +106,12 @@ pub struct ChannelTable {
     pub loss_unit: LossUnit,
     /// What stands in place of what a prompt's tensor lost.
     pub concealment: Concealment,
-    /// How a prompt's tensor is delivered. Default: "none".
-    pub delivery: DeliveryName,
+    /// How a prompt's tensor is delivered. Default: "none", in cellular channels "um".
+    pub delivery: Option<DeliveryName>,
     /// "am", "deadline": time from the start of a prompt's first transmission until the edge goes on without what is missing of it \[ms\]. Default: none for "am"; "deadline" needs it.
     #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1e12))]
     pub delivery_deadline_ms: Option<f64>,
-    /// Hybrid ARQ, of prompts, token ids and rows of decode rounds. Default: none, each packet has one attempt.
+    /// Hybrid ARQ, of prompts, token ids and rows of decode rounds. Default: none, each packet has one attempt; in cellular channels the one of an empty table.
     pub harq: Option<HarqTable>,
     /// How the rows of decode rounds are delivered.
     pub decode: DecodeTable,
@@ -130,6 +135,18 @@ pub struct ChannelTable {
     pub fading_trace: Option<String>,
     /// "trace": whether the file begins again where it ends. Otherwise it must begin at 0 and last for `duration_s`; after its end, in the drain, its last gain holds.
     pub fading_trace_repeat: bool,
+    /// "cellular": propagation model of 3GPP TR 38.901.
+    pub environment: Environment,
+    /// "cellular": carrier frequency \[GHz\].
+    #[schemars(range(min = 0.5, max = 100.0))]
+    pub carrier_ghz: f64,
+    /// "cellular": whether there is a line of sight.
+    pub line_of_sight: LineOfSightMode,
+    /// "cellular": whether there is shadowing, log-normal and correlated in place.
+    pub shadowing: bool,
+    /// "cellular": height of the UEs' antennas \[m\]. Default: the environment's, 1.5 (1 in "inh").
+    #[schemars(range(min = 0.5, max = 12.9))]
+    pub ut_height_m: Option<f64>,
     /// Sinusoids N of the fading. A sum of few is not quite Gaussian: at N = 32 about 1.5 % fewer packets are lost than `loss_probability` says, at 64 and more below 1 %, at the price of time.
     #[schemars(range(min = 8, max = 1024))]
     pub sinusoids: u32,
@@ -150,7 +167,7 @@ impl Default for ChannelTable {
             tx_normalisation: TxNormalisation::None,
             loss_unit: LossUnit::TokenRow,
             concealment: Concealment::Zero,
-            delivery: DeliveryName::None,
+            delivery: None,
             delivery_deadline_ms: None,
             harq: None,
             decode: DecodeTable::default(),
@@ -162,7 +179,30 @@ impl Default for ChannelTable {
             coherence_ms: None,
             fading_trace: None,
             fading_trace_repeat: false,
+            environment: Environment::Uma,
+            carrier_ghz: 3.5,
+            line_of_sight: LineOfSightMode::Drawn,
+            shadowing: true,
+            ut_height_m: None,
             sinusoids: DEFAULT_SINUSOIDS as u32,
+        }
+    }
+}
+
+impl ChannelTable {
+    /// How a prompt's tensor is delivered.
+    pub fn prompt_delivery(&self) -> DeliveryName {
+        self.delivery.unwrap_or(match self.kind {
+            ChannelKind::Statistical => DeliveryName::None,
+            ChannelKind::Cellular => DeliveryName::Um,
+        })
+    }
+
+    /// Hybrid ARQ, if there is one.
+    pub fn hybrid_arq(&self) -> Option<HarqTable> {
+        match (&self.harq, self.kind) {
+            (None, ChannelKind::Statistical) => None,
+            (given, _) => Some(given.clone().unwrap_or_default()),
         }
     }
 }
@@ -171,9 +211,11 @@ impl Default for ChannelTable {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SharingKind {
-    /// All flows share the airtime equally.
+    /// All flows of a cell share its airtime, by `ue.weight`.
     #[default]
     FlowPs,
+    /// The same, and the more flows there are the more the cell carries, by the multi-user gain G(n) of a proportional-fair scheduler: it sends to each UE in its good moments. Packets still meet the gains of their midpoints.
+    FlowPf,
     /// No airtime is used: for studies of the other queues.
     Ideal,
 }
@@ -208,7 +250,38 @@ pub struct RadioTable {
     /// Rate of the downlink \[Mbit/s\].
     #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1e9))]
     pub downlink_mbps: f64,
-    /// Radiated power of a UE \[dBm\].
+    /// How a transmission chooses its rate. Default: "fixed", of cellular channels "cqi".
+    pub link: Option<LinkName>,
+    /// "cellular": what the rate is chosen for.
+    pub link_adapts_to: AdaptsToName,
+    /// "cellular": the SINR is taken to be so much less when a rate is chosen \[dB\]: against fading and interference that change meanwhile.
+    #[schemars(range(min = 0.0, max = 60.0))]
+    pub link_margin_db: f64,
+    /// "cqi": spread s of the block error rate, BLER = Q((SINR - μ)/s) \[dB\].
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 20))]
+    pub bler_slope_db: f64,
+    /// How payloads are cut into packets.
+    pub packets: PacketsName,
+    /// Subcarrier spacing \[kHz\]: 15, 30, 60 or 120. With the bandwidth it gives the resource blocks, and the length of a slot.
+    pub subcarrier_spacing_khz: u32,
+    /// "cellular": noise figure of the base stations \[dB\].
+    #[schemars(range(min = 0.0, max = 60.0))]
+    pub noise_figure_db: f64,
+    /// "cellular": P0 of uplink power control, min(tx_power_dbm, P0 + α·PL + 10 lg n_PRB) \[dBm\].
+    #[schemars(range(min = -202.0, max = 24.0))]
+    pub p0_dbm: f64,
+    /// "cellular": α of uplink power control; 0 and a large P0 for full power always.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub path_loss_compensation: f64,
+    /// "cellular": whether cells hear the transmissions in other cells: of each busy cell the mean over its flows.
+    pub interference: bool,
+    /// "flow-pf": mean SNR for which the multi-user gain is computed, under Rayleigh fading and Shannon's formula \[dB\].
+    #[schemars(range(min = -40.0, max = 60.0))]
+    pub multi_user_snr_db: f64,
+    /// "cellular": time over which a UE forgets what past packets said of its SINR and losses \[s\]: what a controller observes.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1e9))]
+    pub estimate_memory_s: f64,
+    /// Radiated power of a UE \[dBm\]; of a cellular one the most that power control may ask for.
     #[schemars(range(min = -40.0, max = 40.0))]
     pub tx_power_dbm: f64,
     /// Milliwatts of one unit of 3GPP TR 38.840's relative power model, which leaves it open (2 to 4 are in use).
@@ -228,6 +301,18 @@ impl Default for RadioTable {
             max_transmissions: 100,
             downlink_latency_ms: 5.0,
             downlink_mbps: 50.0,
+            link: None,
+            link_adapts_to: AdaptsToName::Instant,
+            link_margin_db: 3.0,
+            bler_slope_db: DEFAULT_BLER_SLOPE_DB,
+            packets: PacketsName::Mtu,
+            subcarrier_spacing_khz: 30,
+            noise_figure_db: 5.0,
+            p0_dbm: -90.0,
+            path_loss_compensation: 1.0,
+            interference: true,
+            multi_user_snr_db: 10.0,
+            estimate_memory_s: 1.0,
             tx_power_dbm: 23.0,
             power_unit_mw: 3.0,
         }

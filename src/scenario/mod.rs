@@ -6,6 +6,8 @@
 //! corpora, tables) is checked when a run is assembled, one floor up.
 
 pub mod air;
+mod cell_checks;
+pub mod cells;
 pub mod control;
 pub mod devices;
 mod document;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::scenario::cells::MobilityTable;
 use crate::scenario::values::Count;
 
 /// `[[ue]]`: a group of alike user equipments.
@@ -25,6 +26,11 @@ pub struct UeTable {
     pub channel: Option<String>,
     /// Name of a `[[controller]]`. Default: the only one.
     pub controller: Option<String>,
+    /// Share of a cell's airtime that a flow of theirs gets, relative to others.
+    #[schemars(range(min = 1, max = 1000))]
+    pub weight: u32,
+    /// Where they are, in a cellular channel.
+    pub mobility: MobilityTable,
     /// What they ask for.
     pub workload: WorkloadTable,
 }
@@ -39,6 +45,8 @@ impl Default for UeTable {
             deadline_ms: None,
             channel: None,
             controller: None,
+            weight: 1,
+            mobility: MobilityTable::default(),
             workload: WorkloadTable::default(),
         }
     }

@@ -6,7 +6,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::air::{ChannelTable, RadioTable};
+use crate::scenario::air::{ChannelKind, ChannelTable, RadioTable};
+use crate::scenario::cells::{CellTable, HandoverTable, LinkName};
 pub use crate::scenario::control::{
     ActionKind, ControllerKind, ControllerScope, ControllerTable, EvaluationTable, QualitySourceName, QualityTable,
     RewardKind, RewardTable,
@@ -69,6 +70,12 @@ pub struct Scenario {
     /// The uplink that all UEs share, and the downlink.
     #[serde(default)]
     pub radio: RadioTable,
+    /// Base stations, where the channel is cellular. One `[cell]` with a layout, or a `[[cell]]` each.
+    #[serde(default)]
+    pub cell: OneOrMany<CellTable>,
+    /// Which cell serves a UE, and when it changes.
+    #[serde(default)]
+    pub handover: HandoverTable,
     /// Groups of user equipments.
     #[serde(default = "one_group")]
     #[schemars(length(min = 1))]
@@ -102,6 +109,16 @@ impl Scenario {
         let expects = self.evaluates() || self.controller.tables().iter().any(|table| table.kind.reads_table());
         [Some(self.quality.source), asked].contains(&Some(QualitySourceName::Surrogate))
             || (expects && self.quality.table.is_none())
+    }
+
+    /// Whether channels follow from places.
+    pub fn is_cellular(&self) -> bool {
+        self.channel.tables().iter().any(|table| table.kind == ChannelKind::Cellular)
+    }
+
+    /// Whether cellular transmissions choose their rates by the CQI table.
+    pub fn rates_by_cqi(&self) -> bool {
+        self.radio.link.is_none_or(|link| link == LinkName::Cqi)
     }
 
     /// Whether anything runs the model.

@@ -5,7 +5,7 @@
 //! alone: files that compare alternatives share them.
 
 use crate::channel::{FadingKind, Reception};
-use crate::scenario::air::{ChannelTable, DecodeTable, DeliveryName, RadioTable};
+use crate::scenario::air::{ChannelKind, ChannelTable, DecodeTable, DeliveryName, RadioTable, SharingKind};
 use crate::scenario::nodes::{DisciplineName, EdgeTable};
 use crate::scenario::problem::Problem;
 use crate::scenario::schema::{
@@ -52,7 +52,21 @@ pub fn unused(scenario: &Scenario) -> Vec<Problem> {
         let normalised = channel.tx_normalisation != default.tx_normalisation;
         idle(key("tx_normalisation"), digital && normalised, "a digital link sends bits, whatever the tensor's scale");
         let gap = channel.snr_gap_db != default.snr_gap_db;
-        idle(key("snr_gap_db"), gap && channel.snr_db.is_none(), "it belongs to snr_db");
+        let needless =
+            channel.snr_db.is_none() && (channel.kind == ChannelKind::Statistical || scenario.rates_by_cqi());
+        idle(key("snr_gap_db"), gap && needless, "it belongs to snr_db, or to radio.link = \"shannon\"");
+        if channel.kind == ChannelKind::Statistical {
+            let keys = [
+                ("environment", channel.environment != default.environment),
+                ("carrier_ghz", channel.carrier_ghz != default.carrier_ghz),
+                ("line_of_sight", channel.line_of_sight != default.line_of_sight),
+                ("shadowing", channel.shadowing != default.shadowing),
+                ("ut_height_m", channel.ut_height_m.is_some()),
+            ];
+            for (name, set) in keys {
+                idle(key(name), set, "the channel is statistical");
+            }
+        }
         let (decode, untouched) = (&channel.decode, DecodeTable::default());
         let deadline = decode.delivery == DeliveryName::None && decode.deadline_ms != untouched.deadline_ms;
         idle(key("decode.deadline_ms"), deadline, "decode.delivery is \"none\"");
@@ -69,6 +83,30 @@ pub fn unused(scenario: &Scenario) -> Vec<Problem> {
         radio.packet_bytes != default.packet_bytes && !any(true),
         "no channel is digital",
     );
+    let flow_pf = radio.sharing == SharingKind::FlowPf;
+    let snr = radio.multi_user_snr_db != default.multi_user_snr_db;
+    idle("radio.multi_user_snr_db".into(), snr && !flow_pf, "radio.sharing is not \"flow-pf\"");
+    let cqi = scenario.is_cellular() && scenario.rates_by_cqi();
+    idle(
+        "radio.bler_slope_db".into(),
+        radio.bler_slope_db != default.bler_slope_db && !cqi,
+        "radio.link is not \"cqi\"",
+    );
+    if !scenario.is_cellular() {
+        let keys = [
+            ("link_adapts_to", radio.link_adapts_to != default.link_adapts_to),
+            ("link_margin_db", radio.link_margin_db != default.link_margin_db),
+            ("subcarrier_spacing_khz", radio.subcarrier_spacing_khz != default.subcarrier_spacing_khz),
+            ("noise_figure_db", radio.noise_figure_db != default.noise_figure_db),
+            ("p0_dbm", radio.p0_dbm != default.p0_dbm),
+            ("path_loss_compensation", radio.path_loss_compensation != default.path_loss_compensation),
+            ("interference", radio.interference != default.interference),
+            ("estimate_memory_s", radio.estimate_memory_s != default.estimate_memory_s),
+        ];
+        for (name, set) in keys {
+            idle(format!("radio.{name}"), set, "no channel is cellular");
+        }
+    }
     idle("radio.packet_values".into(), radio.packet_values.is_some() && !any(false), "no channel is analog");
     let default = ControllerTable::default();
     let controllers = scenario.controller.tables();

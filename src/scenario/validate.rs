@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::channel::{FadingKind, LossUnit, Reception};
 use crate::scenario::air::ChannelTable;
+use crate::scenario::cell_checks::check_cells;
 use crate::scenario::devices;
 use crate::scenario::learning::{check_evaluation, check_file_name, check_learner};
 use crate::scenario::nodes::{DisciplineName, UeTable, WorkloadKind, WorkloadTable};
@@ -48,6 +49,7 @@ pub fn validate(scenario: &Scenario) -> Vec<Problem> {
         check_ue(&mut problems, &path, ue, scenario);
     }
     check_edge(&mut problems, scenario);
+    check_cells(&mut problems, scenario);
     check_quality(&mut problems, scenario);
     check_evaluation(&mut problems, scenario);
     problems

@@ -3,6 +3,9 @@
 /// A power ratio \[dB\].
 pub type Db = f64;
 
+/// A power relative to a milliwatt \[dBm\].
+pub type Dbm = f64;
+
 /// `10 lg(ratio)` \[dB\]; `-inf` for a ratio of 0.
 pub fn db_from_ratio(ratio: f64) -> Db {
     10.0 * ratio.log10()

@@ -4,5 +4,5 @@
 mod decibel;
 mod time;
 
-pub use decibel::{Db, db_from_ratio, ratio_from_db};
+pub use decibel::{Db, Dbm, db_from_ratio, ratio_from_db};
 pub use time::{SimTime, TimeError};

@@ -1,0 +1,226 @@
+//! A UE's link to the cell that serves it: its rate when a transmission begins, the
+//! measurements while one is on the air, and handovers.
+
+use crate::channel::{DEFAULT_RAYLEIGH_SCALE, Fading, Link, Moment, Reception};
+use crate::network::cells::{CellLink, Estimate, Ground, InFlight};
+use crate::network::event::Event;
+use crate::network::ports::{Conditions, ServiceMode};
+use crate::network::request::{Phase, RequestId};
+use crate::network::simulation::{Simulation, SimulationError};
+use crate::network::world::World;
+use crate::radio::{Rate, transport_block_bits};
+use crate::units::{SimTime, db_from_ratio, ratio_from_db};
+
+/// Loss that a UE expects before its first packets: that at which link adaptation aims.
+const FIRST_LOSS: f64 = 0.1;
+
+impl Simulation<'_> {
+    /// Sets the link of a transmission that begins now: cell, SINR, rate, and with them airtime,
+    /// packets and the conditions that they meet. Nothing to do without cells.
+    pub(super) fn set_link(&mut self, now: SimTime, id: RequestId) {
+        let Some(ue) = self.world.requests.get(id).map(|request| request.ue) else { return };
+        self.follow(now, ue);
+        let group = self.world.ues[ue as usize].group as usize;
+        let (Some(ground), channel) = (Ground::of(self.spec, group, &self.streams), self.channel(ue)) else { return };
+        let World { ues, requests, air, cellular: Some(cellular), .. } = &mut self.world else { return };
+        let state = &ues[ue as usize];
+        let (Some(radio), Some(request)) = (&state.radio, requests.get_mut(id)) else { return };
+        let interference_w = if ground.spec.interference { air.interference_w(state.cell) } else { 0.0 };
+        let surroundings = (interference_w, channel.doppler_hz);
+        let link = cellular.link(ground, radio, (state.cell, &state.fading), now, surroundings);
+        let digital = channel.reception == Reception::Digital;
+        let needed = if digital { link.rate.needed / link.sinr } else { 0.0 };
+        let tensor = self.spec.mode == ServiceMode::Split;
+        request.conditions = Some(Conditions {
+            noise_std: if digital || !tensor { 0.0 } else { (1.0 / link.sinr).sqrt() },
+            rayleigh_scale: DEFAULT_RAYLEIGH_SCALE,
+            gain_threshold: needed.sqrt(),
+            loss_probability: state.fading.law().outage(needed),
+        });
+        let Some(log) = request.uplink.as_mut() else { return };
+        if log.payload_bits > 0 && !self.spec.uplinks[self.spec.groups[group].channel].ideal {
+            let efficiency = link.rate.efficiency;
+            if let Some(blocks) = ground.spec.slot_blocks.filter(|_| log.transmissions == 0 && log.reception.is_empty())
+            {
+                let packets = log.payload_bits.div_ceil(transport_block_bits(blocks, efficiency).max(1));
+                log.packets = packets.clamp(1, u64::from(u32::MAX)) as u32;
+                log.pending_packets = log.packets;
+            }
+            let seconds = log.payload_bits as f64 / (efficiency * ground.spec.bandwidth_hz);
+            log.airtime = SimTime::from_secs_saturating(seconds).max(SimTime::from_nanos(1));
+        }
+        if ground.spec.interference {
+            log.emission = radio.emission(link.radiated_w);
+        }
+        log.link = Some(link);
+    }
+
+    /// Follows a UE to the present, and to the cell that serves it.
+    fn follow(&mut self, now: SimTime, ue: u32) {
+        let World { ues, cellular: Some(cellular), .. } = &mut self.world else { return };
+        let state = &mut ues[ue as usize];
+        let Some(ground) = Ground::of(self.spec, state.group as usize, &self.streams) else { return };
+        let Some(radio) = state.radio.as_mut() else { return };
+        let cell = cellular.follow(ground, radio, state.cell, now);
+        if cell != state.cell {
+            state.cell = cell;
+            let model = &self.spec.channels[ground.channel].fading;
+            // The same model made the UE's first link.
+            if let Ok(fading) = Fading::new(model, &self.streams, Link { ue, cell }) {
+                state.fading = fading;
+            }
+        }
+    }
+
+    /// A flow has joined a cell: its UE's transmission is heard there and elsewhere, and the UE
+    /// measures as long as it is on the air.
+    pub(super) fn on_air(&mut self, now: SimTime, id: RequestId, cell: u32) {
+        let World { ues, requests, air, .. } = &mut self.world;
+        let Some(request) = requests.get(id) else { return };
+        let Some(radio) = ues[request.ue as usize].radio.as_mut() else { return };
+        if let Some(log) = &request.uplink {
+            air.emit(cell, &log.emission);
+        }
+        radio.flights.push(id);
+        if !std::mem::replace(&mut radio.measuring, true) {
+            let ue = request.ue;
+            self.schedule_measurement(now, ue);
+        }
+    }
+
+    /// A flow has left a cell.
+    pub(super) fn off_air(&mut self, id: RequestId, cell: u32) {
+        let World { ues, requests, air, .. } = &mut self.world;
+        let Some(request) = requests.get(id) else { return };
+        let Some(radio) = ues[request.ue as usize].radio.as_mut() else { return };
+        if let Some(log) = &request.uplink {
+            air.fall_silent(cell, &log.emission);
+        }
+        radio.flights.retain(|&flight| flight != id);
+    }
+
+    fn schedule_measurement(&mut self, now: SimTime, ue: u32) {
+        let group = self.world.ues[ue as usize].group as usize;
+        let moves = |ground: Ground<'_>| !matches!(ground.placement.mobility, crate::channel::Mobility::Static);
+        let ground = Ground::of(self.spec, group, &self.streams).filter(|&ground| moves(ground));
+        let Some(ground) = ground else { return };
+        let interval = ground.spec.handover.interval.as_nanos().max(1);
+        let next = SimTime::from_nanos((now.as_nanos() / interval + 1).saturating_mul(interval));
+        self.schedule(next, Event::Measure { ue });
+    }
+
+    pub(super) fn on_measure(&mut self, now: SimTime, ue: u32) -> Result<(), SimulationError> {
+        let before = self.world.ues[ue as usize].cell;
+        let Some(radio) = self.world.ues[ue as usize].radio.as_mut() else { return Ok(()) };
+        if radio.flights.is_empty() {
+            radio.measuring = false;
+            return Ok(());
+        }
+        self.follow(now, ue);
+        let flights = match &self.world.ues[ue as usize].radio {
+            Some(radio) => radio.flights.clone(),
+            None => Vec::new(),
+        };
+        let handed_over = self.world.ues[ue as usize].cell != before;
+        for id in flights {
+            if handed_over {
+                self.hand_over(now, id)?;
+            } else {
+                self.emit_anew(id);
+            }
+        }
+        self.schedule_measurement(now, ue);
+        Ok(())
+    }
+
+    /// A UE on the air has moved: other cells hear it at another power.
+    fn emit_anew(&mut self, id: RequestId) {
+        let World { ues, requests, air, .. } = &mut self.world;
+        let Some(request) = requests.get_mut(id) else { return };
+        let (Phase::Uplink { cell, .. }, Some(log)) = (request.phase, request.uplink.as_mut()) else { return };
+        let (Some(radio), Some(link)) = (&ues[request.ue as usize].radio, &log.link) else { return };
+        if !log.emission.is_empty() {
+            air.fall_silent(cell, &log.emission);
+            log.emission = radio.emission(link.radiated_w);
+            air.emit(cell, &log.emission);
+        }
+    }
+
+    /// A request on the air follows its UE to another cell. Attempts of hybrid ARQ that are on
+    /// the air alone are finished where they began.
+    fn hand_over(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        let Some(handover) = self.spec.cellular.as_ref().map(|cells| cells.handover) else { return Ok(()) };
+        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        let Phase::Uplink { cell, flow } = request.phase else { return Ok(()) };
+        let Some(log) = request.uplink.as_mut().filter(|log| log.attempts_until.is_none()) else { return Ok(()) };
+        log.handovers += 1;
+        if handover.in_flight == InFlight::Carried {
+            self.receive_so_far(now, id);
+        }
+        self.take_off_air(now, id, cell, flow);
+        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        if request.uplink.as_ref().is_some_and(|log| log.pending_packets == 0) {
+            return self.first_attempts_over(now, id);
+        }
+        if handover.interruption == SimTime::ZERO {
+            return self.transmit(now, id);
+        }
+        request.phase = Phase::Backoff;
+        request.since = now;
+        self.schedule_phase_end(now + handover.interruption, Event::Retransmit { request: id }, id);
+        Ok(())
+    }
+
+    /// The moment of a request's link at an instant of its transmission.
+    pub(super) fn moment(&self, ue: u32, link: Option<&CellLink>, at: SimTime) -> Moment {
+        let channel = self.channel(ue);
+        let group = self.world.ues[ue as usize].group as usize;
+        let ground = Ground::of(self.spec, group, &self.streams);
+        match (link, ground, &self.world.cellular) {
+            (Some(link), Some(ground), Some(cellular)) => cellular.moment(ground, link, at, channel.doppler_hz),
+            _ => channel.moment(at.as_secs_f64()),
+        }
+    }
+
+    /// A UE learns from what became of packets of a mean power gain |z|².
+    pub(super) fn learn_link(&mut self, now: SimTime, ue: u32, sinr: f64, gain: f64, loss: f64) {
+        let Some(cells) = &self.spec.cellular else { return };
+        let Some(radio) = self.world.ues[ue as usize].radio.as_mut() else { return };
+        let sinr_db = db_from_ratio((sinr * gain * gain).max(1e-20));
+        radio.learn(cells.memory_s, Estimate { sinr_db, loss, at: now });
+    }
+
+    /// What a UE believes of its link before it decides: σ and P as past packets say, or before the
+    /// first ones as the path loss does. `None` without cells.
+    pub(super) fn believed_conditions(&mut self, now: SimTime, ue: u32) -> Option<(Conditions, f64)> {
+        self.spec.cellular.as_ref()?;
+        self.follow(now, ue);
+        let state = &self.world.ues[ue as usize];
+        let ground = Ground::of(self.spec, state.group as usize, &self.streams)?;
+        let (radio, cellular, channel) = (state.radio.as_ref()?, self.world.cellular.as_ref()?, self.channel(ue));
+        let (sinr_db, loss) = match radio.estimate {
+            Some(estimate) => (estimate.sinr_db, estimate.loss),
+            None => {
+                let surroundings = (0.0, channel.doppler_hz);
+                let link = cellular.link(ground, radio, (state.cell, &Fading::None), now, surroundings);
+                (db_from_ratio(link.sinr), FIRST_LOSS)
+            }
+        };
+        let sinr = ratio_from_db(sinr_db);
+        let digital = channel.reception == Reception::Digital;
+        let law = state.fading.law();
+        let conditions = Conditions {
+            noise_std: if digital { 0.0 } else { (1.0 / sinr).sqrt() },
+            rayleigh_scale: DEFAULT_RAYLEIGH_SCALE,
+            gain_threshold: law.gain_threshold_for(loss.min(0.999), DEFAULT_RAYLEIGH_SCALE).unwrap_or(0.0),
+            loss_probability: loss,
+        };
+        Some((conditions, sinr_db))
+    }
+
+    /// Whether a packet of a request is received at the sum of its attempts' |z|².
+    pub(super) fn is_received(link: &CellLink, combined: f64, uniform: impl FnOnce() -> f64) -> bool {
+        let CellLink { sinr, rate, .. } = link;
+        Rate::received(rate, sinr * combined, uniform)
+    }
+}

@@ -1,0 +1,368 @@
+//! Cells with a place: where UEs are, how each cell hears them, and which one serves them.
+//!
+//! Large-scale gains and association advance on a fixed grid of time (the *measurements*), so
+//! that no event moves them; a UE is followed to the present only when somebody asks.
+
+use crate::channel::{Area, Fading, LargeScale, LargeScaleSpec, Mobility, Moment, Mover, Whereabouts};
+use crate::kernel::Streams;
+use crate::network::request::RequestId;
+use crate::network::spec::NetworkSpec;
+use crate::radio::{PowerControl, Rate, RateRule};
+use crate::units::{Db, SimTime, ratio_from_db};
+
+/// Speed of light \[m/s\].
+const LIGHT_M_S: f64 = 299_792_458.0;
+
+/// Unit of received interference \[W\]: far below thermal noise (10⁻¹³ W in 20 MHz), and an
+/// integer, so that what a flow adds it takes away again to the last bit.
+pub const EMISSION_UNIT_W: f64 = 1e-22;
+
+/// What makes a cell a UE's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Association {
+    /// It is the nearest.
+    Nearest,
+    /// It is received best, shadowing included.
+    Strongest,
+}
+
+/// What a rate is chosen for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdaptsTo {
+    /// The mean SINR of the link.
+    Mean,
+    /// The SINR at the instant at which the transmission begins, fading included.
+    Instant,
+}
+
+/// What becomes of a request that is on the air when its UE changes the cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InFlight {
+    /// Packets that are through count; the others go to the new cell.
+    Carried,
+    /// The transmission begins anew in the new cell.
+    Restarted,
+}
+
+/// When a UE changes its cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HandoverSpec {
+    /// What makes a cell its own.
+    pub association: Association,
+    /// A neighbour takes over when it is better by so much …
+    pub hysteresis_db: Db,
+    /// … for so long.
+    pub time_to_trigger: SimTime,
+    /// Distance of measurements.
+    pub interval: SimTime,
+    /// What becomes of requests on the air.
+    pub in_flight: InFlight,
+    /// Time without a link after a handover.
+    pub interruption: SimTime,
+}
+
+/// A base station.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Site {
+    /// Name.
+    pub name: String,
+    /// East \[m\].
+    pub x_m: f64,
+    /// North \[m\].
+    pub y_m: f64,
+    /// Height of the antenna \[m\].
+    pub height_m: f64,
+    /// Gain of the antenna, the same in all directions \[dB\].
+    pub antenna_gain_db: Db,
+}
+
+/// A network of cells.
+#[derive(Clone, Debug)]
+pub struct CellularSpec {
+    /// Base stations, by number of the cell.
+    pub sites: Vec<Site>,
+    /// How a rate is chosen.
+    pub rate: RateRule,
+    /// What for.
+    pub adapts_to: AdaptsTo,
+    /// The SINR is taken to be so many times less when a rate is chosen.
+    pub margin: f64,
+    /// Bandwidth of each cell \[Hz\]; all use the same band.
+    pub bandwidth_hz: f64,
+    /// Noise power at a base station \[W\].
+    pub noise_w: f64,
+    /// Power of the UEs.
+    pub power: PowerControl,
+    /// Milliwatts of a unit of TR 38.840's power model.
+    pub power_unit_mw: f64,
+    /// Whether transmissions in other cells are heard.
+    pub interference: bool,
+    /// Changes of the cell.
+    pub handover: HandoverSpec,
+    /// A packet is what a slot carries, on so many resource blocks; `None`: packets are of the
+    /// uplink's fixed size.
+    pub slot_blocks: Option<u32>,
+    /// Time over which what past packets say is forgotten \[s\].
+    pub memory_s: f64,
+}
+
+/// Where the UEs of a group are.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// How they move.
+    pub mobility: Mobility,
+    /// Where they are placed, and stay.
+    pub area: Area,
+}
+
+/// The link that a transmission uses, frozen at its start.
+#[derive(Clone, Copy, Debug)]
+pub struct CellLink {
+    /// Mean SINR, a ratio; fading multiplies it by |z|².
+    pub sinr: f64,
+    /// The rate.
+    pub rate: Rate,
+    /// Power that the UE radiates \[W\].
+    pub radiated_w: f64,
+    /// Power that its transmitter draws \[W\].
+    pub power_w: f64,
+    /// Where the UE is.
+    pub here: Whereabouts,
+    /// Distance to the base station \[m\].
+    pub distance_m: f64,
+    /// The UE's path from here on.
+    mover: Mover,
+}
+
+/// What a UE has learned of its link from packets.
+#[derive(Clone, Copy, Debug)]
+pub struct Estimate {
+    /// SINR, fading included \[dB\].
+    pub sinr_db: Db,
+    /// Share of packets that were missing after all attempts.
+    pub loss: f64,
+    /// Of when.
+    pub at: SimTime,
+}
+
+/// The radio of a UE in a network of cells.
+#[derive(Debug)]
+pub struct UeRadio {
+    mover: Mover,
+    /// Place at the last measurement.
+    pub here: Whereabouts,
+    /// Power gain to each cell, shadowing and antenna included, a ratio.
+    gains: Box<[f32]>,
+    /// Number of the last measurement.
+    measured: Option<u64>,
+    /// A better cell, and since which measurement.
+    candidate: Option<(u32, u64)>,
+    /// What past packets say.
+    pub estimate: Option<Estimate>,
+    /// Requests on the air.
+    pub flights: Vec<RequestId>,
+    /// Whether a measurement is among the events.
+    pub measuring: bool,
+}
+
+/// The network of cells.
+#[derive(Debug)]
+pub struct Cellular {
+    /// By channel, then by cell.
+    large_scale: Vec<Vec<LargeScale>>,
+    /// Wavelength of each channel \[m\].
+    wavelength_m: Vec<f64>,
+}
+
+/// What a UE's place is derived from.
+#[derive(Clone, Copy)]
+pub struct Ground<'g> {
+    /// The cells.
+    pub spec: &'g CellularSpec,
+    /// The UE's group.
+    pub placement: &'g Placement,
+    /// Index of its channel.
+    pub channel: usize,
+    /// Randomness.
+    pub streams: &'g Streams,
+}
+
+impl<'g> Ground<'g> {
+    /// That of the UEs of a group; `None` where cells have no places.
+    pub fn of(spec: &'g NetworkSpec, group: usize, streams: &'g Streams) -> Option<Self> {
+        let group = &spec.groups[group];
+        let (cells, placement) = spec.cellular.as_ref().zip(group.placement.as_ref())?;
+        Some(Self { spec: cells, placement, channel: group.channel, streams })
+    }
+}
+
+impl Cellular {
+    /// The large-scale channels of all cells.
+    pub fn new(spec: &CellularSpec, channels: &[LargeScaleSpec], streams: &Streams) -> Self {
+        let of_channel = |channel: &LargeScaleSpec| {
+            let of_site = |(cell, site): (u32, &Site)| {
+                let channel = LargeScaleSpec { bs_height_m: site.height_m, ..*channel };
+                LargeScale::new(channel, streams, cell, site.x_m, site.y_m)
+            };
+            (0u32..).zip(&spec.sites).map(of_site).collect()
+        };
+        Self {
+            large_scale: channels.iter().map(of_channel).collect(),
+            wavelength_m: channels.iter().map(|channel| LIGHT_M_S / (channel.carrier_ghz * 1e9)).collect(),
+        }
+    }
+
+    /// The radio of UE `ue`, number `member` of its group, and the cell that serves it at time 0.
+    pub fn radio(&self, ground: Ground<'_>, ue: u32, member: u32) -> (UeRadio, u32) {
+        let mut radio = UeRadio {
+            mover: Mover::new(ue, member),
+            here: Whereabouts::default(),
+            gains: vec![0.0; ground.spec.sites.len()].into(),
+            measured: None,
+            candidate: None,
+            estimate: None,
+            flights: Vec::new(),
+            measuring: false,
+        };
+        let cell = self.follow(ground, &mut radio, 0, SimTime::ZERO);
+        (radio, cell)
+    }
+
+    /// Makes all measurements up to `now` that a UE, served by `cell`, has not made yet, and gives
+    /// the cell that serves it then.
+    pub fn follow(&self, ground: Ground<'_>, radio: &mut UeRadio, mut cell: u32, now: SimTime) -> u32 {
+        let interval = ground.spec.handover.interval.as_nanos().max(1);
+        let last = now.as_nanos() / interval;
+        // Who stands still has one measurement.
+        if radio.measured.is_some() && matches!(ground.placement.mobility, Mobility::Static) {
+            return cell;
+        }
+        let first = radio.measured.map_or(0, |measured| measured + 1);
+        for number in first..=last {
+            let at = SimTime::from_nanos(number * interval);
+            let here = radio.mover.at(&ground.placement.mobility, &ground.placement.area, ground.streams, at);
+            let moved = radio.measured.is_none() || here.travelled_m != radio.here.travelled_m;
+            radio.here = here;
+            if moved {
+                let sites = ground.spec.sites.iter().zip(&self.large_scale[ground.channel]);
+                for (gain, (site, large_scale)) in radio.gains.iter_mut().zip(sites) {
+                    let loss = large_scale.link_loss(here.x_m, here.y_m);
+                    *gain = ratio_from_db(loss.gain_db() + site.antenna_gain_db) as f32;
+                }
+            }
+            cell = self.associate(ground.spec, radio, cell, number);
+            radio.measured = Some(number);
+        }
+        cell
+    }
+
+    /// The serving cell after measurement `number`.
+    fn associate(&self, spec: &CellularSpec, radio: &mut UeRadio, cell: u32, number: u64) -> u32 {
+        let HandoverSpec { association, hysteresis_db, time_to_trigger, interval, .. } = spec.handover;
+        let here = radio.here;
+        // Of two that are equal the first.
+        let worth = |cell: usize| match association {
+            Association::Strongest => f64::from(radio.gains[cell]),
+            Association::Nearest => {
+                let (dx, dy) = (here.x_m - spec.sites[cell].x_m, here.y_m - spec.sites[cell].y_m);
+                1.0 / (dx * dx + dy * dy).max(1e-6)
+            }
+        };
+        let mut best = 0;
+        for other in 1..spec.sites.len() {
+            if worth(other) > worth(best) {
+                best = other;
+            }
+        }
+        let best = best as u32;
+        if radio.measured.is_none() {
+            return best;
+        }
+        if best == cell || worth(best as usize) <= worth(cell as usize) * ratio_from_db(hysteresis_db) {
+            radio.candidate = None;
+            return cell;
+        }
+        let since = match radio.candidate {
+            Some((candidate, since)) if candidate == best => since,
+            _ => number,
+        };
+        if (number - since) * interval.as_nanos() >= time_to_trigger.as_nanos() {
+            radio.candidate = None;
+            return best;
+        }
+        radio.candidate = Some((best, since));
+        cell
+    }
+
+    /// The link of a UE to the cell that serves it, for a transmission that begins now under so
+    /// much interference \[W\].
+    pub fn link(
+        &self,
+        ground: Ground<'_>,
+        radio: &UeRadio,
+        (cell, fading): (u32, &Fading),
+        now: SimTime,
+        (interference_w, doppler_hz): (f64, f64),
+    ) -> CellLink {
+        let spec = ground.spec;
+        let gain = f64::from(radio.gains[cell as usize]);
+        let dbm = spec.power.power_dbm(-10.0 * gain.log10());
+        let radiated_w = 1e-3 * ratio_from_db(dbm);
+        let sinr = radiated_w * gain / (spec.noise_w + interference_w);
+        let site = &spec.sites[cell as usize];
+        let (dx, dy) = (radio.here.x_m - site.x_m, radio.here.y_m - site.y_m);
+        let mut link = CellLink {
+            sinr,
+            rate: spec.rate.choose(sinr / spec.margin),
+            radiated_w,
+            power_w: crate::radio::transmit_power_w(dbm, spec.power_unit_mw),
+            here: radio.here,
+            distance_m: (dx * dx + dy * dy).sqrt(),
+            mover: radio.mover,
+        };
+        if spec.adapts_to == AdaptsTo::Instant {
+            let envelope = fading.envelope(self.moment(ground, &link, now, doppler_hz));
+            link.rate = spec.rate.choose(sinr * envelope * envelope / spec.margin);
+        }
+        link
+    }
+
+    /// The moment of a link at an instant not before its transmission: by the distance that the UE has
+    /// travelled, or for one that stands still by the motion of its surroundings.
+    pub fn moment(&self, ground: Ground<'_>, link: &CellLink, at: SimTime, doppler_hz: f64) -> Moment {
+        let time_s = at.as_secs_f64();
+        if matches!(ground.placement.mobility, Mobility::Static) {
+            return Moment { turns: doppler_hz * time_s, time_s };
+        }
+        let mut mover = link.mover;
+        let here = mover.at(&ground.placement.mobility, &ground.placement.area, ground.streams, at);
+        Moment { turns: here.travelled_m / self.wavelength_m[ground.channel], time_s }
+    }
+}
+
+impl UeRadio {
+    /// What each cell receives of a transmission of this UE at a radiated power \[W\], in units of
+    /// [`EMISSION_UNIT_W`].
+    pub fn emission(&self, radiated_w: f64) -> Box<[u64]> {
+        self.gains.iter().map(|&gain| (radiated_w * f64::from(gain) / EMISSION_UNIT_W) as u64).collect()
+    }
+
+    /// Takes in what became of packets.
+    pub fn learn(&mut self, memory_s: f64, seen: Estimate) {
+        self.estimate = Some(match self.estimate {
+            None => seen,
+            Some(before) => {
+                let kept = (-(seen.at.saturating_sub(before.at)).as_secs_f64() / memory_s).exp();
+                let mix = |before: f64, now: f64| kept * before + (1.0 - kept) * now;
+                // Packets of one instant count alike.
+                let kept_half =
+                    |before: f64, now: f64| if kept >= 1.0 { 0.5 * (before + now) } else { mix(before, now) };
+                Estimate {
+                    sinr_db: kept_half(before.sinr_db, seen.sinr_db),
+                    loss: kept_half(before.loss, seen.loss),
+                    at: seen.at,
+                }
+            }
+        });
+    }
+}

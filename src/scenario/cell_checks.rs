@@ -1,0 +1,221 @@
+//! What keys of channels, radio, cells and UEs say about each other where channels follow from places.
+
+use crate::channel::{Reception, TxNormalisation};
+use crate::scenario::air::{ChannelKind, ChannelTable, DeliveryName};
+use crate::scenario::cells::{
+    CellTable, HandoverTable, LayoutName, LinkName, MobilityName, MobilityTable, PacketsName,
+};
+use crate::scenario::problem::Problem;
+use crate::scenario::schema::Scenario;
+use crate::scenario::validate::check_name;
+use crate::scenario::values::{OneOrMany, Varying};
+
+/// The spacings of 3GPP's numerologies \[kHz\].
+const SPACINGS_KHZ: [u32; 4] = [15, 30, 60, 120];
+
+/// Adds the problems of deliveries, links and cells.
+pub fn check_cells(problems: &mut Vec<Problem>, scenario: &Scenario) {
+    let cellular = scenario.is_cellular();
+    let tables = scenario.channel.tables();
+    for (index, table) in tables.iter().enumerate() {
+        let path = scenario.channel.path("channel", index);
+        check_delivery(problems, &path, table);
+        if table.kind == ChannelKind::Cellular {
+            check_channel(problems, &path, table);
+        } else if cellular {
+            problems.push(
+                Problem::error(format!("{path}.kind"), "channels of a scenario are all cellular or all statistical")
+                    .with_value("\"statistical\"")
+                    .with_hint("set kind = \"cellular\" for all, or for none"),
+            );
+        }
+    }
+    if tables.len() > 1 && cellular && tables.iter().any(|table| table.snr_gap_db != tables[0].snr_gap_db) {
+        problems.push(
+            Problem::error(
+                scenario.channel.path("channel", 1) + ".snr_gap_db",
+                "cells choose the rates of all channels by one gap",
+            )
+            .with_hint("give all channels the same snr_gap_db"),
+        );
+    }
+    check_radio(problems, scenario);
+    check_layout(problems, scenario);
+    for (index, ue) in scenario.ue.iter().enumerate() {
+        check_mobility(problems, &format!("ue[{index}].mobility"), &ue.mobility, cellular);
+    }
+}
+
+fn check_delivery(problems: &mut Vec<Problem>, path: &str, table: &ChannelTable) {
+    let delivery = table.prompt_delivery();
+    let needs = delivery == DeliveryName::Deadline;
+    let takes = needs || delivery == DeliveryName::Am;
+    if needs && table.delivery_deadline_ms.is_none() {
+        problems.push(
+            Problem::error(format!("{path}.delivery"), "delivery by a deadline needs the deadline")
+                .with_hint("add delivery_deadline_ms = …"),
+        );
+    }
+    if !takes && table.delivery_deadline_ms.is_some() {
+        problems.push(
+            Problem::error(format!("{path}.delivery_deadline_ms"), "only \"am\" and \"deadline\" have a deadline")
+                .with_value(table.delivery_deadline_ms.unwrap_or_default())
+                .with_hint("set delivery = \"deadline\", or leave it out"),
+        );
+    }
+}
+
+/// A cellular channel: what follows from places is not given.
+fn check_channel(problems: &mut Vec<Problem>, path: &str, table: &ChannelTable) {
+    let given = [
+        ("noise_std", table.noise_std != Varying::Number(0.0)),
+        ("loss_probability", table.loss_probability.is_some()),
+        ("rayleigh_scale", table.rayleigh_scale.is_some()),
+        ("gain_threshold", table.gain_threshold.is_some()),
+        ("snr_db", table.snr_db.is_some()),
+    ];
+    for (key, _) in given.iter().filter(|(_, given)| *given) {
+        problems.push(
+            Problem::error(
+                format!("{path}.{key}"),
+                "in a cellular channel this follows from places, power and interference",
+            )
+            .with_hint("leave it out, or set kind = \"statistical\""),
+        );
+    }
+    if table.reception != Reception::Digital && table.tx_normalisation == TxNormalisation::None {
+        problems.push(
+            Problem::error(
+                format!("{path}.tx_normalisation"),
+                "an analog transmission has the power that power control asks for: the tensor is scaled to it",
+            )
+            .with_value("\"none\"")
+            .with_allowed("\"per-row\" or \"per-request\"")
+            .with_hint("set it, or reception = \"digital\""),
+        );
+    }
+}
+
+fn check_radio(problems: &mut Vec<Problem>, scenario: &Scenario) {
+    let (radio, cellular) = (&scenario.radio, scenario.is_cellular());
+    if !SPACINGS_KHZ.contains(&radio.subcarrier_spacing_khz) {
+        problems.push(
+            Problem::error("radio.subcarrier_spacing_khz", "no spacing of 3GPP's numerologies")
+                .with_value(radio.subcarrier_spacing_khz)
+                .with_allowed("15, 30, 60 or 120"),
+        );
+    }
+    if cellular {
+        return;
+    }
+    if let Some(link @ (LinkName::Shannon | LinkName::Cqi)) = radio.link {
+        let name = if link == LinkName::Shannon { "\"shannon\"" } else { "\"cqi\"" };
+        problems.push(
+            Problem::error("radio.link", "a statistical channel has no SINR that a rate could be chosen for")
+                .with_value(name)
+                .with_allowed("\"fixed\"")
+                .with_hint("set channel.kind = \"cellular\""),
+        );
+    }
+    if radio.packets == PacketsName::TransportBlock {
+        problems.push(
+            Problem::error("radio.packets", "transport blocks have the size of their rate, which is chosen in cells")
+                .with_value("\"transport-block\"")
+                .with_allowed("\"mtu\"")
+                .with_hint("set channel.kind = \"cellular\", or radio.packet_bytes"),
+        );
+    }
+}
+
+fn check_layout(problems: &mut Vec<Problem>, scenario: &Scenario) {
+    let default = CellTable::default();
+    if !scenario.is_cellular() {
+        let set = scenario.cell != OneOrMany::One(default);
+        for (key, set) in [("cell", set), ("handover", scenario.handover != HandoverTable::default())] {
+            if set {
+                let message = format!("this plays no part: no channel is cellular, so [{key}] has nothing to say");
+                problems.push(Problem::warning(key, message).with_hint("set channel.kind = \"cellular\""));
+            }
+        }
+        return;
+    }
+    for (index, table) in scenario.cell.tables().iter().enumerate() {
+        let path = scenario.cell.path("cell", index);
+        if let Some(name) = &table.name {
+            check_name(problems, &format!("{path}.name"), name);
+        }
+        let several = matches!(scenario.cell, OneOrMany::Many(_));
+        if several && table.layout == LayoutName::Hexagonal {
+            problems.push(
+                Problem::error(format!("{path}.layout"), "contradictory layouts: a grid, and cells one by one")
+                    .with_value("\"hexagonal\"")
+                    .with_hint("give one [cell] with the layout, or a place to each [[cell]]"),
+            );
+        }
+        if table.layout == LayoutName::Single {
+            let keys = [
+                ("sites", table.sites != default.sites),
+                ("inter_site_distance_m", several && table.inter_site_distance_m != default.inter_site_distance_m),
+            ];
+            for (key, _) in keys.iter().filter(|(_, set)| *set) {
+                problems.push(
+                    Problem::error(format!("{path}.{key}"), "contradictory layouts: a single cell has no grid")
+                        .with_hint("set layout = \"hexagonal\", or leave it out"),
+                );
+            }
+        }
+    }
+    let names: Vec<&str> = scenario.cell.tables().iter().filter_map(|table| table.name.as_deref()).collect();
+    for (index, name) in names.iter().enumerate() {
+        if names[..index].contains(name) {
+            problems.push(Problem::error("cell", "two [[cell]] have one name").with_value(format!("{name:?}")));
+        }
+    }
+}
+
+fn check_mobility(problems: &mut Vec<Problem>, path: &str, table: &MobilityTable, cellular: bool) {
+    if !cellular {
+        if *table != MobilityTable::default() {
+            problems.push(
+                Problem::warning(path, "this plays no part: the channel is statistical, UEs have no place")
+                    .with_hint("set channel.kind = \"cellular\", or leave it out"),
+            );
+        }
+        return;
+    }
+    let keys = [
+        ("min_speed_m_s", table.min_speed_m_s.is_some(), MobilityName::RandomWaypoint, "\"random-waypoint\""),
+        ("max_speed_m_s", table.max_speed_m_s.is_some(), MobilityName::RandomWaypoint, "\"random-waypoint\""),
+        ("pause_s", table.pause_s.is_some(), MobilityName::RandomWaypoint, "\"random-waypoint\""),
+        ("mean_speed_m_s", table.mean_speed_m_s.is_some(), MobilityName::GaussMarkov, "\"gauss-markov\""),
+        ("speed_std_m_s", table.speed_std_m_s.is_some(), MobilityName::GaussMarkov, "\"gauss-markov\""),
+        ("alpha", table.alpha.is_some(), MobilityName::GaussMarkov, "\"gauss-markov\""),
+        ("speed_m_s", table.speed_m_s.is_some(), MobilityName::Linear, "\"linear\""),
+        ("heading_deg", table.heading_deg.is_some(), MobilityName::Linear, "\"linear\""),
+        ("wrap", table.wrap.is_some(), MobilityName::Linear, "\"linear\""),
+        ("path", table.path.is_some(), MobilityName::Trace, "\"trace\""),
+    ];
+    for (key, given, kind, name) in keys {
+        if given && table.kind != kind {
+            problems.push(
+                Problem::error(format!("{path}.{key}"), format!("{key} belongs to kind = {name}"))
+                    .with_hint("leave it out, or change the kind"),
+            );
+        }
+    }
+    if table.kind == MobilityName::Trace && table.path.is_none() {
+        problems.push(
+            Problem::error(format!("{path}.kind"), "a trace needs its file")
+                .with_hint("add path = \"….csv\" with the columns time_s, ue, x_m and y_m"),
+        );
+    }
+    if let (Some(min), Some(max)) = (table.min_speed_m_s, table.max_speed_m_s)
+        && min > max
+    {
+        problems.push(
+            Problem::error(format!("{path}.min_speed_m_s"), "min_speed_m_s is above max_speed_m_s")
+                .with_value(min)
+                .with_allowed(format!("at most {max}")),
+        );
+    }
+}
