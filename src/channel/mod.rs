@@ -10,11 +10,12 @@
 //! - [`outage_probability`] and its inverses: Chen25 (4), which ties the loss
 //!   probability to the gain threshold; [`average_fade_duration`] says how long
 //!   a run of losses lasts.
-//! - [`Encoding`]: bits on the air and error in the tensor, from one place.
+//! - [`Encoding`], and [`Codec`] with outliers and top-k: bits on the air and error in the tensor, from
+//!   one place.
 //! - [`Packets`]: the gain that each packet met, and whether it was lost.
 //! - [`tx_scales`], [`receive_raw`], [`receive_equalised`]: Chen25 (3) on rows of
 //!   activations, with the transmitter's scaling.
-//! - [`lost_rows`], [`lost_chunks`], [`lost_elements`]: what is missing; [`conceal`]:
+//! - [`lost_rows`], [`lost_chunks`], [`lost_strides`], [`lost_elements`]: what is missing; [`conceal`]:
 //!   what stands in its place.
 //! - [`ReceptionRecord`], [`apply`]: all of these as one request met them. A request
 //!   carries this record, never a tensor; applied to the activations of the
@@ -36,6 +37,7 @@
 //! Approach", arXiv 2406.02616, FITEE 26(2):278-292, 2025.
 
 mod analog;
+mod codec;
 mod concealment;
 mod encoding;
 mod fading;
@@ -49,10 +51,11 @@ mod reception;
 mod turns;
 
 pub use analog::{receive_equalised, receive_raw};
-pub use concealment::{Concealment, conceal};
+pub use codec::{Codec, CodecError};
+pub use concealment::{Concealment, conceal, conceal_by_mean, rescale};
 pub use encoding::Encoding;
 pub use fading::{DEFAULT_SINUSOIDS, Fading, FadingError, FadingKind, MAX_SINUSOIDS, SumOfSinusoids, rayleigh_gain};
-pub use loss::{LossUnit, lost_chunks, lost_elements, lost_rows, rows_without_chunks};
+pub use loss::{LossUnit, lost_chunks, lost_elements, lost_rows, lost_strides, rows_without_chunks};
 pub use noise::fill_normals;
 pub use normalisation::{TxNormalisation, activation_snr_db, row_powers, tx_scales};
 pub use outage::{

@@ -6,6 +6,7 @@
 //! corpora, tables) is checked when a run is assembled, one floor up.
 
 pub mod air;
+mod codec_checks;
 pub mod control;
 pub mod devices;
 mod document;

@@ -153,8 +153,9 @@ impl Evaluator<'_> {
             outage,
             fading: word(channel.fading),
             snr_target_db: noise.target_db(),
-            encoding: (channel.reception == Reception::Digital).then(|| word(channel.encoding)),
+            encoding: (channel.reception == Reception::Digital).then(|| channel.codec.to_string()),
             model_hash: assembly.inputs.model.content_hash().chars().take(HASH_DIGITS).collect(),
+            bits_per_token: network.tensor_payload(0, 1).bits,
         })
     }
 
