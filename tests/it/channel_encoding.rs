@@ -537,9 +537,9 @@ fn a_profile_compares_encodings() {
     assert_eq!(header.last().map(String::as_str), Some("bits_per_token"));
     assert_eq!(points.iter().map(|row| row["encoding"].as_str()).collect::<Vec<_>>(), encodings);
     assert_eq!(points[2]["bits_per_token"], "17384");
-    // The outliers help: the corpus perplexity is nearer to the clean one.
+    // Half-precision's largest quarter is far from all of it: 14 to 46 % more perplexity at any split, see the scenario.
     let gain = |index: usize| points[index]["relative_ppl_gain"].parse::<f64>().unwrap();
-    assert!(gain(0) == 0.0 && gain(1) < gain(2) && gain(3) < 0.0, "{} {} {}", gain(1), gain(2), gain(3));
+    assert!(gain(0) == 0.0 && (-0.46..-0.14).contains(&gain(3)), "{} {}", gain(0), gain(3));
 
     let manifest = std::fs::read_to_string(place.path("out/manifest.json")).unwrap();
     assert!(manifest.contains(&format!("--encodings {listed}")), "{manifest}");
