@@ -59,8 +59,8 @@ def level_name(std, target_db):
     return f"σ = {std:.4g}" if std > 0 else "no noise"
 
 
-def points(records):
-    """Corpus PPL of each point, its clean PPL, and the standard error of ln(PPL/PPL_0), paired by window.
+def points(records, point=(*CHANNEL, *SENDING, "split")):
+    """Corpus PPL of each point (what these columns tell apart), its clean PPL, and the standard error of ln(PPL/PPL_0), paired by window.
 
     With D = nll_sum - tokens_scored·ln(ppl_clean) and T = tokens_scored, summed over a window's draws (which are not
     independent), e = ΣD/ΣT has the variance n/(n-1)·Σ(D - e·T)²/(ΣT)² over n windows.
@@ -68,8 +68,8 @@ def points(records):
     arrived = records[records["outage"].str.lower() == "false"]
     clean = arrived["tokens_scored"] * np.log(arrived["ppl_clean"])
     sums = arrived.assign(T=arrived["tokens_scored"], X=arrived["nll_sum"], C=clean)
-    sums = sums.groupby([*CHANNEL, *SENDING, "split", "window"], sort=False)[["T", "X", "C"]].sum()
-    point = [*CHANNEL, *SENDING, "split"]
+    point = list(point)
+    sums = sums.groupby([*point, "window"], sort=False)[["T", "X", "C"]].sum()
     total = sums.groupby(point, sort=False).sum()
     excess = (total["X"] - total["C"]) / total["T"]
     residual = sums["X"] - sums["C"] - sums["T"] * excess.reindex(sums.droplevel("window").index).to_numpy()

@@ -34,6 +34,25 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Int8, Self::Int4];
+
+    /// Its name in scenario files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+            Self::Int4 => "int4",
+        }
+    }
+
+    /// Whether values are multiples of a scale of their row, which its largest magnitude sets.
+    pub const fn has_scale(self) -> bool {
+        matches!(self, Self::Int8 | Self::Int4)
+    }
+
     /// Bits of one value, without its row's header.
     pub const fn bits_per_value(self) -> u64 {
         match self {

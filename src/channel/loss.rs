@@ -10,13 +10,16 @@ use crate::kernel::Stream;
 /// What is missing when a packet is lost. `concealment` says what stands in its place.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(extend("x-planned" = ["interleaved"]))]
 pub enum LossUnit {
     /// Every row (token) that the packet has a part in.
     #[default]
     TokenRow,
     /// The packet's own slice.
     Chunk,
+    /// Packet k of K carries the elements e of the tensor, in row-major order, with e mod K = k: a lost packet thins out
+    /// all rows evenly and takes none whole. On the air this costs nothing: the edge begins when the last packet is
+    /// there, as it does anyway. Where K divides the width of a row, a packet carries whole columns.
+    Interleaved,
     /// Every element on its own, with the loss probability P; packets are not
     /// lost. No channel does this; Chen25's published code does.
     ElementIid,
@@ -60,6 +63,18 @@ pub fn rows_without_chunks(packets: &Packets, rows: usize, is_dead: impl Fn(f32,
     // The rows in which a packet that is not dead has a part.
     let touched: usize = lost_rows(packets, rows, |gain, lost| !is_dead(gain, lost)).map(|span| span.len()).sum();
     rows - touched
+}
+
+/// `interleaved`: the elements of a tensor of `values` values that dead packets carried, in ascending
+/// order: those with e mod K = k for a dead packet k of K. None without packets.
+pub fn lost_strides(
+    packets: &Packets,
+    values: usize,
+    is_dead: impl Fn(f32, bool) -> bool,
+) -> impl Iterator<Item = usize> {
+    let dead: Vec<bool> = packets.iter().map(|(gain, lost)| is_dead(gain, lost)).collect();
+    let values = if dead.contains(&true) { values } else { 0 };
+    (0..values).filter(move |e| dead[e % dead.len()])
 }
 
 /// `element-iid`: those of `elements` that are lost, each with `probability` P, in

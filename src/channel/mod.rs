@@ -14,11 +14,12 @@
 //! - [`outage_probability`] and its inverses: Chen25 (4), which ties the loss
 //!   probability to the gain threshold, and [`FadingLaw`], the same for other laws
 //!   than Rayleigh's; [`average_fade_duration`] says how long a run of losses lasts.
-//! - [`Encoding`]: bits on the air and error in the tensor, from one place.
+//! - [`Encoding`], and [`Codec`] with outliers and top-k: bits on the air and error in the tensor, from
+//!   one place.
 //! - [`Packets`]: the gain that each packet met, and whether it was lost.
 //! - [`tx_scales`], [`receive_raw`], [`receive_equalised`]: Chen25 (3) on rows of
 //!   activations, with the transmitter's scaling.
-//! - [`lost_rows`], [`lost_chunks`], [`lost_elements`]: what is missing; [`conceal`]:
+//! - [`lost_rows`], [`lost_chunks`], [`lost_strides`], [`lost_elements`]: what is missing; [`conceal`]:
 //!   what stands in its place.
 //! - [`ReceptionRecord`], [`apply`]: all of these as one request met them. A request
 //!   carries this record, never a tensor; applied to the activations of the
@@ -41,6 +42,7 @@
 
 mod analog;
 mod area;
+mod codec;
 mod concealment;
 mod encoding;
 mod fading;
@@ -62,7 +64,8 @@ mod turns;
 
 pub use analog::{receive_equalised, receive_raw};
 pub use area::{Area, AreaError, MOST_COORDINATE_M};
-pub use concealment::{Concealment, conceal};
+pub use codec::{Codec, CodecError};
+pub use concealment::{Concealment, conceal, conceal_by_mean, rescale};
 pub use encoding::Encoding;
 pub use fading::{
     BlockFading, COHERENCE_TURNS, DEFAULT_RICIAN_K_DB, DEFAULT_SINUSOIDS, Fading, FadingError, FadingKind, FadingLaw,
@@ -72,7 +75,7 @@ pub use fading::{
 pub use field::{DEFAULT_WAVES, GaussianField};
 pub use gauss_markov::GAUSS_MARKOV_STEP;
 pub use large_scale::{LargeScale, LargeScaleSpec, LineOfSightMode, LinkLoss};
-pub use loss::{LossUnit, lost_chunks, lost_elements, lost_rows, rows_without_chunks};
+pub use loss::{LossUnit, lost_chunks, lost_elements, lost_rows, lost_strides, rows_without_chunks};
 pub use mobility::{Mobility, MobilityError, Mover, Whereabouts};
 pub use mobility_trace::{MobilityTrace, TraceError, TracePoint};
 pub use noise::fill_normals;

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::analog::{receive_equalised, receive_raw};
-use super::concealment::{Concealment, conceal, concealed_element};
-use super::encoding::Encoding;
-use super::loss::{LossUnit, lost_chunks, lost_elements, lost_rows, rows_without_chunks};
+use super::codec::Codec;
+use super::concealment::{Concealment, conceal, conceal_by_mean, rescale};
+use super::loss::{LossUnit, lost_chunks, lost_elements, lost_rows, lost_strides, rows_without_chunks};
 use super::noise::fill_normals;
 use super::normalisation::{TxNormalisation, activation_snr_db, row_powers, tx_scales};
 use super::packets::Packets;
@@ -25,7 +25,7 @@ pub enum Reception {
 }
 
 /// The kind of damage, the same for all requests of a channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Impairment {
     /// How the tensor is received.
     pub reception: Reception,
@@ -33,8 +33,8 @@ pub struct Impairment {
     pub loss_unit: LossUnit,
     /// Analog only: the transmitter's scaling.
     pub tx_normalisation: TxNormalisation,
-    /// Digital only: the format of the values on the air.
-    pub encoding: Encoding,
+    /// Digital only: which values are on the air, and in what format.
+    pub codec: Codec,
     /// What stands in place of what the prefill lost.
     pub concealment: Concealment,
     /// What stands in place of what is missing of the row of a decode round.
@@ -47,7 +47,7 @@ impl Default for Impairment {
             reception: Reception::default(),
             loss_unit: LossUnit::default(),
             tx_normalisation: TxNormalisation::default(),
-            encoding: Encoding::default(),
+            codec: Codec::default(),
             concealment: Concealment::Zero,
             // A row of zeros is like no token's, and it would stay in the edge's cache.
             round_concealment: Concealment::PreviousRow,
@@ -123,17 +123,26 @@ struct Transmission<'a> {
     packets: &'a Packets,
     arrived: bool,
     concealment: Concealment,
+    /// Whether its packets take elements in turn.
+    interleaved: bool,
 }
 
 impl Transmission<'_> {
-    /// The slices that met one gain: (slice, gain, whether its packet was lost).
+    /// The slices that met one gain, in order: (slice, gain, whether its packet was lost).
     fn slices(&self) -> impl Iterator<Item = (Range<usize>, f32, bool)> {
         let (start, values, packets) = (self.values.start, self.values.len(), self.packets);
         let unfaded = packets.is_empty().then_some((start..start + values, 1.0, false));
-        unfaded.into_iter().chain(packets.iter().enumerate().map(move |(k, (gain, lost))| {
+        let parts = packets.iter().enumerate().filter(|_| !self.interleaved).map(move |(k, (gain, lost))| {
             let slice = packets.values(k, values);
             (start + slice.start..start + slice.end, gain, lost)
-        }))
+        });
+        let met: Vec<(f32, bool)> = packets.iter().filter(|_| self.interleaved).collect();
+        let in_turn = if met.is_empty() { 0 } else { values };
+        let turns = (0..in_turn).map(move |e| {
+            let (gain, lost) = met[e % met.len()];
+            (start + e..start + e + 1, gain, lost)
+        });
+        unfaded.into_iter().chain(parts).chain(turns)
     }
 }
 
@@ -142,7 +151,8 @@ impl ReceptionRecord {
     /// for [`LossUnit::ElementIid`], where that takes the draws and the width.
     ///
     /// `token-row`: the rows that a lost packet has a part in. `chunk`: the rows
-    /// that no arrived packet has a part in.
+    /// that no arrived packet has a part in. `interleaved`: all if every packet was lost, none
+    /// otherwise, for each has a part in every row.
     pub fn rows_lost(&self, rows: usize) -> Option<usize> {
         self.rows_lost_of(&self.packets, rows)
     }
@@ -164,8 +174,14 @@ impl ReceptionRecord {
         match self.impairment.loss_unit {
             LossUnit::TokenRow => Some(lost_rows(packets, rows, is_dead).map(|span| span.len()).sum()),
             LossUnit::Chunk => Some(rows_without_chunks(packets, rows, is_dead)),
+            LossUnit::Interleaved => Some(if self.carries_nothing(packets) { rows } else { 0 }),
             LossUnit::ElementIid => None,
         }
+    }
+
+    /// Whether there are packets, and none of them carries anything to the receiver.
+    fn carries_nothing(&self, packets: &Packets) -> bool {
+        !packets.is_empty() && packets.iter().all(|(gain, lost)| self.is_dead(gain, lost))
     }
 
     /// Whether a packet carries nothing to the receiver. A gain of 0 cannot be equalised.
@@ -182,17 +198,20 @@ impl ReceptionRecord {
     /// The prefill and the rounds of a tensor of `values` values, rows of `d`: together all of it, in order.
     fn transmissions(&self, values: usize, d: usize) -> impl Iterator<Item = Transmission<'_>> {
         let prefill = (self.prefill_rows(values.div_ceil(d)) * d).min(values);
+        let interleaved = self.impairment.loss_unit == LossUnit::Interleaved;
         let first = Transmission {
             values: 0..prefill,
             packets: &self.packets,
             arrived: true,
             concealment: self.impairment.concealment,
+            interleaved,
         };
         let rounds = (prefill..values).step_by(d).zip(&self.rounds).map(move |(start, round)| Transmission {
             values: start..(start + d).min(values),
             packets: &round.packets,
             arrived: round.arrived,
             concealment: self.impairment.round_concealment,
+            interleaved,
         });
         std::iter::once(first).chain(rounds)
     }
@@ -202,10 +221,11 @@ impl ReceptionRecord {
 /// row-major order, in place. S are those of the prefill, and the last R, one
 /// for each of `record.rounds`, those of the decode rounds (R = 0 without a session).
 ///
-/// In this order: encoding (digital, [`Encoding::quantise`]); the transmitter's
+/// In this order: encoding (digital, [`Codec::quantise`]); the transmitter's
 /// scaling ([`tx_scales`]), gain and noise (analog, [`receive_raw`],
-/// [`receive_equalised`]); losses ([`lost_rows`], [`lost_chunks`],
-/// [`lost_elements`]), row by row, and what stands in their place ([`conceal`]).
+/// [`receive_equalised`]); losses ([`lost_rows`], [`lost_chunks`], [`lost_strides`],
+/// [`lost_elements`]), row by row, and what stands in their place ([`conceal`],
+/// [`conceal_by_mean`], [`rescale`]).
 ///
 /// A round's row meets the gains of its own packets. It is lost as a whole if it
 /// did not arrive ([`RoundReception::arrived`]); otherwise its lost packets lose what
@@ -220,7 +240,7 @@ impl ReceptionRecord {
 pub fn apply(record: &ReceptionRecord, streams: &Streams, rows: &mut [f32], d: usize) -> Received {
     let d = d.max(1);
     let activation_snr_db = if record.impairment.reception == Reception::Digital {
-        record.impairment.encoding.quantise(rows, d);
+        record.impairment.codec.quantise(rows, d);
         None
     } else {
         let power = row_powers(rows, d);
@@ -288,16 +308,46 @@ fn lose(
     rows: &mut [f32],
     d: usize,
 ) -> (usize, usize) {
-    let Transmission { packets, concealment, .. } = *transmission;
+    let Range { start, end } = transmission.values;
+    let mut elements = 0;
+    let how = transmission.concealment;
+    if matches!(how, Concealment::Zero | Concealment::PreviousRow) {
+        let rows_lost = for_each_loss(record, transmission, draws, d, &mut |lost| {
+            elements += lost.len();
+            conceal(rows, d, lost, how);
+        });
+        return (rows_lost, elements);
+    }
+    // These two look at all that is there before they put anything in place of the rest.
+    let mut is_lost = vec![false; end - start];
+    let rows_lost = for_each_loss(record, transmission, draws, d, &mut |lost| {
+        elements += lost.len();
+        is_lost[lost.start - start..lost.end - start].fill(true);
+    });
+    if elements > 0 {
+        let (before, sent) = rows[..end].split_at_mut(start);
+        match how {
+            Concealment::Mean => conceal_by_mean(before, sent, d, &is_lost),
+            Concealment::Rescale | Concealment::Zero | Concealment::PreviousRow => rescale(sent, d, &is_lost),
+        }
+    }
+    (rows_lost, elements)
+}
+
+/// Hands what one transmission lost to `lose`, as disjoint ranges of the tensor's elements in ascending order; returns
+/// how many rows count as lost.
+fn for_each_loss(
+    record: &ReceptionRecord,
+    transmission: &Transmission,
+    draws: &Stream,
+    d: usize,
+    lose: &mut dyn FnMut(Range<usize>),
+) -> usize {
+    let packets = transmission.packets;
     let Range { start, end } = transmission.values;
     let is_dead = |gain, lost| record.is_dead(gain, lost);
     let count = (end - start).div_ceil(d);
-    let mut elements = 0;
-    let mut lose = |lost: Range<usize>| {
-        elements += lost.len();
-        conceal(rows, d, lost, concealment);
-    };
-    let rows_lost = match record.impairment.loss_unit {
+    match record.impairment.loss_unit {
         _ if !transmission.arrived => {
             lose(start..end);
             count
@@ -316,6 +366,12 @@ fn lose(
             }
             rows_without_chunks(packets, count, is_dead)
         }
+        LossUnit::Interleaved => {
+            for e in lost_strides(packets, end - start, is_dead) {
+                lose(start + e..start + e + 1);
+            }
+            if record.carries_nothing(packets) { count } else { 0 }
+        }
         LossUnit::ElementIid => {
             let mut missing = vec![0usize; count];
             for (slice, gain, lost) in transmission.slices() {
@@ -323,13 +379,11 @@ fn lose(
                 let probability = if is_dead(gain, lost) { 1.0 } else { record.loss_probability };
                 for e in lost_elements(draws, slice, probability) {
                     missing[(e - start) / d] += 1;
-                    rows[e] = concealed_element(rows, d, e, concealment);
+                    lose(e..e + 1);
                 }
             }
-            elements = missing.iter().sum();
             let lengths = (start..end).step_by(d).map(|first| d.min(end - first));
             missing.iter().zip(lengths).filter(|&(&missing, length)| missing == length).count()
         }
-    };
-    (rows_lost, elements)
+    }
 }

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::channel::{FadingKind, LossUnit, Reception, TxNormalisation};
+use crate::channel::{Codec, FadingKind, LossUnit, Reception, TxNormalisation};
 use crate::cli::failure::Failure;
 use crate::cli::{Sets, assemble, parse_threads, print, quoted, tell, threads};
 use crate::run::assembly::Assembly;
@@ -35,8 +35,8 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 ///
 /// A grid by default: every split with every loss, noise level and way of sending, on
 /// the same windows, fading and noise (common random numbers). records.csv has a row
-/// per evaluation, ordered by window, split, reception, loss unit, normalisation, loss,
-/// noise and draw; table.csv a row per point with standard errors, and is what
+/// per evaluation, ordered by window, split, reception, loss unit, normalisation,
+/// encoding, loss, noise and draw; table.csv a row per point with standard errors, and is what
 /// `quality.table`, `greedy` and `oracle` read if it holds one way of sending.
 ///
 /// With --records N: that many rows at points drawn uniformly over ranges, one window
@@ -52,6 +52,7 @@ Examples:
   splitwave profile scenarios/quickstart.toml -o out
   splitwave profile scenarios/chen25/fig3-awgn.toml -o out --snrs-db 20,5 --snr-at 8 \\
     --tx-normalisations none,per-row
+  splitwave profile scenarios/quantised_transfer.toml -o out --splits 8 --encodings f16,int8,int4,int4+outliers=0.01
   splitwave profile scenarios/quickstart.toml -o out --records 9718 --repeats 2 --loss-range 0,0.3")]
 pub struct ProfileArgs {
     /// Scenario file whose model, corpus, channel and radio are profiled (the first channel, if it has several).
@@ -96,6 +97,10 @@ pub struct ProfileArgs {
     /// none, per-row or per-request; several, comma-separated. Default: the channel's. Plays no part if digital.
     #[arg(long, value_delimiter = ',', value_parser = parse_word::<TxNormalisation>)]
     tx_normalisations: Option<Vec<TxNormalisation>>,
+    /// f32, f16, bf16, int8 or int4, also with +outliers=SHARE (int8, int4) or +top-k=SHARE behind it, as
+    /// int4+outliers=0.01; several, comma-separated. Default: the channel's. Digital only.
+    #[arg(long, value_delimiter = ',', value_parser = <Codec as std::str::FromStr>::from_str)]
+    encodings: Option<Vec<Codec>>,
     /// Windows of the corpus, spread evenly over it. Default: 32, or all with --records.
     #[arg(long, allow_negative_numbers = true, value_parser = parse_count)]
     windows: Option<u32>,
@@ -156,6 +161,10 @@ pub fn profile(args: &ProfileArgs) -> Result<(), Failure> {
     sets.sets.extend(SetArg::parse("quality.source=\"llm\"").map(|set| set.with_origin("splitwave profile")).ok());
     let assembly = assemble(&args.scenario, &sets, &mut Library::default(), args.quiet)?;
     let spec = spec(args, &assembly);
+    if args.encodings.is_some() && spec.settings.iter().all(Setting::is_analog) {
+        let message = "--encodings plays no part: analog reception sends values, not bits";
+        return Err(Failure::input(message, "add --receptions digital"));
+    }
     std::fs::create_dir_all(&args.out).map_err(|error| {
         Failure::failed(&format!("{}: {error}", args.out.display()), "choose a folder that can be written with --out")
     })?;
@@ -225,6 +234,7 @@ fn spec(args: &ProfileArgs, assembly: &Assembly) -> ProfileSpec {
         args.receptions.as_deref().unwrap_or(&[own.reception]),
         args.loss_units.as_deref().unwrap_or(&[own.loss_unit]),
         args.tx_normalisations.as_deref().unwrap_or(&[own.tx_normalisation]),
+        args.encodings.as_deref().unwrap_or_default(),
     );
     let analog = settings.iter().any(Setting::is_analog);
     let snrs = args.snrs_db.is_some() || args.snr_range_db.is_some();
@@ -269,6 +279,10 @@ fn command(args: &ProfileArgs, spec: &ProfileSpec, seed: u64) -> String {
     option("receptions", words(spec, |setting| setting.reception));
     option("loss-units", words(spec, |setting| setting.loss_unit));
     option("tx-normalisations", words(spec, |setting| setting.tx_normalisation));
+    let codecs = words(spec, |setting| setting.codec);
+    if !codecs.is_empty() {
+        option("encodings", codecs);
+    }
     let (losses, noises) = match &spec.points {
         Points::Grid { losses, noises, draws } => {
             option("draws", draws.to_string());

@@ -2,8 +2,8 @@
 //! lost or not on its own. For looking at a model; the simulation has fades in time.
 
 use crate::channel::{
-    self, Encoding, Impairment, LossUnit, NoiseKey, OutageError, Packets, Received, Reception, ReceptionRecord,
-    RoundReception, gain_threshold_for,
+    self, Impairment, LossUnit, NoiseKey, OutageError, Packets, Received, Reception, ReceptionRecord, RoundReception,
+    gain_threshold_for,
 };
 use crate::kernel::{Purpose, Streams};
 use crate::llm::Hidden;
@@ -69,7 +69,7 @@ pub struct Traffic {
     pub prompt_rows_lost: usize,
     /// Rows of generated tokens that were sent.
     pub decode_rows: usize,
-    /// Of these, lost (under `chunk`: those of which nothing arrived).
+    /// Of these, lost (under `chunk` and `interleaved`: those of which nothing arrived).
     pub decode_rows_lost: usize,
     /// Values that did not arrive, of all rows.
     pub elements_lost: usize,
@@ -195,9 +195,7 @@ impl Crossing {
         let values = ((k + 1) * width / packets - k * width / packets) as u64;
         self.traffic.values += values;
         if channel.impairment.reception == Reception::Digital {
-            let encoding: Encoding = channel.impairment.encoding;
-            let header = if k == 0 { encoding.row_header_bits() } else { 0 };
-            self.traffic.bits += values * encoding.bits_per_value() + header;
+            self.traffic.bits += channel.impairment.codec.packet_bits(k as u64, packets as u64, width as u64);
         }
         let uniform = self.streams.stream(transmission, Purpose::PacketLoss).uniform((row * packets + k) as u64);
         let gain = channel.rayleigh_scale.map_or(1.0, |scale| scale * (-2.0 * (-uniform).ln_1p()).sqrt());

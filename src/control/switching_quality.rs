@@ -328,7 +328,7 @@ impl QualitySource for SwitchingQuality {
 mod tests {
     use super::*;
     use crate::channel::{
-        Concealment, Encoding, Impairment, LossUnit, NoiseKey, Packets, Reception, ReceptionRecord, TxNormalisation,
+        Codec, Concealment, Impairment, LossUnit, NoiseKey, Packets, Reception, ReceptionRecord, TxNormalisation,
     };
     use crate::control::surrogate::{Input, Target};
     use crate::control::surrogate_training::train;
@@ -368,7 +368,7 @@ mod tests {
             reception: Reception::Equalised,
             loss_unit: LossUnit::ElementIid,
             tx_normalisation: TxNormalisation::None,
-            encoding: Encoding::F16,
+            codec: Codec::default(),
             concealment: Concealment::Zero,
             round_concealment: Concealment::Zero,
         };

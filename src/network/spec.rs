@@ -2,7 +2,7 @@
 //! floor builds and the simulation reads.
 
 use crate::channel::{
-    Concealment, Encoding, Fading, FadingModel, Impairment, LargeScaleSpec, LossUnit, Moment, NoiseKey, Packets,
+    Codec, Concealment, Fading, FadingModel, Impairment, LargeScaleSpec, LossUnit, Moment, NoiseKey, Packets,
     Parameter, Reception, ReceptionRecord, TxNormalisation, rayleigh_gain,
 };
 use crate::kernel::CapacityGain;
@@ -36,8 +36,8 @@ pub struct ChannelSpec {
     pub harq: Option<Harq>,
     /// How the rows of decode rounds are delivered.
     pub decode: DecodeSpec,
-    /// Encoding of the tensor on a digital link.
-    pub encoding: Encoding,
+    /// What of the tensor a digital link sends, and in what format.
+    pub codec: Codec,
     /// Maximum Doppler shift f_d \[Hz\].
     pub doppler_hz: f64,
     /// How the gain varies in time.
@@ -89,7 +89,7 @@ impl ChannelSpec {
                 reception: self.reception,
                 loss_unit: self.loss_unit,
                 tx_normalisation: self.tx_normalisation,
-                encoding: self.encoding,
+                codec: self.codec,
                 concealment: self.concealment,
                 round_concealment: self.decode.concealment,
             },
@@ -114,7 +114,7 @@ impl ChannelSpec {
     pub fn row_arrived(&self, packets: &Packets) -> bool {
         let allowed = match self.loss_unit {
             LossUnit::TokenRow => 0,
-            LossUnit::Chunk | LossUnit::ElementIid => packets.len().saturating_sub(1),
+            LossUnit::Chunk | LossUnit::Interleaved | LossUnit::ElementIid => packets.len().saturating_sub(1),
         };
         !packets.is_empty() && packets.lost() <= allowed
     }
@@ -325,7 +325,7 @@ impl NetworkSpec {
     pub fn tensor_payload(&self, channel: usize, tokens: u32) -> Payload {
         self.uplinks[channel].payload(PayloadKind::Tensor {
             values: tensor_values(self, tokens),
-            bits: self.channels[channel].encoding.payload_bits(u64::from(tokens), tensor_values(self, 1)),
+            bits: self.channels[channel].codec.payload_bits(u64::from(tokens), tensor_values(self, 1)),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::channel::{
-    DEFAULT_RAYLEIGH_SCALE, Encoding, FadingModel, Parameter, Reception, digital_gain_threshold, digital_snr_needed,
+    Codec, DEFAULT_RAYLEIGH_SCALE, FadingModel, Parameter, Reception, digital_gain_threshold, digital_snr_needed,
 };
 use crate::control::{
     CorpusPrompts, Fit, Input, LengthPrompts, LlmQuality, NoQuality, RewardFunction, SurrogateQuality, SurrogateRow,
@@ -365,6 +365,13 @@ fn parameter(varying: &Varying) -> Parameter {
     varying.parameter().unwrap_or(Parameter::Constant(varying.bounds().0))
 }
 
+/// The table's `encoding`, `outlier_share` and `top_k_share`.
+fn codec(table: &ChannelTable) -> Codec {
+    let encoding = table.encoding.unwrap_or_default();
+    // `validate` has refused what doesn't go together.
+    Codec::new(encoding, table.outlier_share, table.top_k_share).unwrap_or(Codec::plain(encoding))
+}
+
 fn channel(table: &ChannelTable, scenario: &Scenario, fading: FadingModel) -> ChannelSpec {
     let digital = table.reception == Reception::Digital;
     let given = |varying: &Option<Varying>| varying.as_ref().map(parameter);
@@ -400,7 +407,7 @@ fn channel(table: &ChannelTable, scenario: &Scenario, fading: FadingModel) -> Ch
             delivery: delivery(table.decode.delivery, Some(table.decode.deadline_ms)),
             concealment: table.decode.concealment,
         },
-        encoding: table.encoding.unwrap_or(Encoding::F16),
+        codec: codec(table),
         doppler_hz: table.doppler_hz,
         large_scale: cellular::large_scale(table, scenario),
         fading,

@@ -146,7 +146,7 @@ fn scale_bounds(outage: &OutageSpec) -> Option<(f64, f64)> {
 
 /// How a channel sends, by the columns of tables and records.
 fn way_of_sending(channel: &ChannelTable, spec: &ChannelSpec) -> [(&'static str, String); 6] {
-    let encoding = if channel.reception == Reception::Digital { word(spec.encoding) } else { String::new() };
+    let encoding = if channel.reception == Reception::Digital { spec.codec.to_string() } else { String::new() };
     [
         ("reception", word(channel.reception)),
         ("loss_unit", word(channel.loss_unit)),

@@ -29,7 +29,7 @@ pub enum DeliveryName {
     /// Acknowledged: packets that are lost, after the attempts of `harq`, are sent again after `radio.retransmission_delay_ms`, at most `radio.max_transmissions` times in all, until the deadline has passed, if there is one; a transmission that is then under way is cut off and brings nothing. What is missing then is concealed as under "none".
     #[default]
     Am,
-    /// One transmission of one attempt: what is lost is concealed as `loss_unit` says: under "token-row" every row that a lost packet has a part in, under "chunk" the packets' slices.
+    /// One transmission of one attempt: what is lost is concealed as `loss_unit` says: under "token-row" every row that a lost packet has a part in, under "chunk" the packets' slices, under "interleaved" their elements.
     None,
     /// Unacknowledged: one transmission, whose packets have the attempts of `harq`.
     Um,
@@ -117,6 +117,12 @@ pub struct ChannelTable {
     pub decode: DecodeTable,
     /// Digital only: how values are encoded. Default: "f16".
     pub encoding: Option<Encoding>,
+    /// Digital, "int8" and "int4": share of each row's values, the largest magnitudes, that travel in "f16" with their positions (⌈log2 d⌉ bits each, or a mask of d bits if that is shorter), so that the scale is that of the rest, as in LLM.int8() (arXiv 2208.07339).
+    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
+    pub outlier_share: f64,
+    /// Digital: only this share of each row's values, the largest magnitudes, travels, with its positions; the others are 0 at the edge. Default: all travel, and no positions. Outliers are among them.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
+    pub top_k_share: Option<f64>,
     /// Maximum Doppler shift \[Hz\]: how fast the gain varies. At 0 each UE keeps one gain for the whole run.
     #[schemars(range(min = 0.0, max = 1e6))]
     pub doppler_hz: f64,
@@ -172,6 +178,8 @@ impl Default for ChannelTable {
             harq: None,
             decode: DecodeTable::default(),
             encoding: None,
+            outlier_share: 0.0,
+            top_k_share: None,
             doppler_hz: 10.0,
             fading: FadingKind::Rayleigh,
             rician_k_db: None,

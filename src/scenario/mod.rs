@@ -8,6 +8,7 @@
 pub mod air;
 mod cell_checks;
 pub mod cells;
+mod codec_checks;
 pub mod control;
 pub mod devices;
 mod document;

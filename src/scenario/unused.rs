@@ -4,7 +4,7 @@
 //! another table makes idle (`split` under `mode = "edge-only"`, say) are left
 //! alone: files that compare alternatives share them.
 
-use crate::channel::{FadingKind, Reception};
+use crate::channel::{Concealment, FadingKind, LossUnit, Reception};
 use crate::scenario::air::{ChannelKind, ChannelTable, DecodeTable, DeliveryName, RadioTable, SharingKind};
 use crate::scenario::nodes::{DisciplineName, EdgeTable};
 use crate::scenario::problem::Problem;
@@ -51,6 +51,11 @@ pub fn unused(scenario: &Scenario) -> Vec<Problem> {
         let digital = channel.reception == Reception::Digital;
         let normalised = channel.tx_normalisation != default.tx_normalisation;
         idle(key("tx_normalisation"), digital && normalised, "a digital link sends bits, whatever the tensor's scale");
+        let whole_rows = channel.loss_unit == LossUnit::TokenRow;
+        let because = "loss_unit is \"token-row\", and of a lost row nothing is left to rescale";
+        idle(key("concealment"), whole_rows && channel.concealment == Concealment::Rescale, because);
+        let rescaled = channel.decode.concealment == Concealment::Rescale;
+        idle(key("decode.concealment"), whole_rows && rescaled, because);
         let gap = channel.snr_gap_db != default.snr_gap_db;
         let needless =
             channel.snr_db.is_none() && (channel.kind == ChannelKind::Statistical || scenario.rates_by_cqi());

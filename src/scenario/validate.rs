@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::channel::{FadingKind, LossUnit, Reception};
 use crate::scenario::air::ChannelTable;
 use crate::scenario::cell_checks::check_cells;
+use crate::scenario::codec_checks::check_codec;
 use crate::scenario::devices;
 use crate::scenario::learning::{check_evaluation, check_file_name, check_learner};
 use crate::scenario::nodes::{DisciplineName, UeTable, WorkloadKind, WorkloadTable};
@@ -258,12 +259,7 @@ fn check_channel(problems: &mut Vec<Problem>, path: &str, channel: &ChannelTable
                 .with_hint("set reception = \"digital\", or say noise_std"),
         );
     }
-    if channel.encoding.is_some() && !digital {
-        problems.push(
-            Problem::error(key("encoding"), "an analog link sends values, not bits")
-                .with_hint("set reception = \"digital\", or leave encoding out"),
-        );
-    }
+    check_codec(problems, path, channel);
     if digital && channel.noise_std != Varying::Number(0.0) {
         problems.push(
             Problem::warning(key("noise_std"), "a digital link delivers packets intact or not at all: σ plays no part")

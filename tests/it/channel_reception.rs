@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use splitwave::channel::{
-    Concealment, Encoding, Impairment, LossUnit, NoiseKey, Packets, Received, Reception, ReceptionRecord,
+    Codec, Concealment, Encoding, Impairment, LossUnit, NoiseKey, Packets, Received, Reception, ReceptionRecord,
     RoundReception, TxNormalisation, apply,
 };
 use splitwave::kernel::Streams;
@@ -228,7 +228,7 @@ fn digital_sees_the_encoding_and_no_noise() {
     digital.impairment = Impairment {
         reception: Reception::Digital,
         loss_unit: LossUnit::Chunk,
-        encoding: Encoding::F16,
+        codec: Encoding::F16.into(),
         // Power control neither helps nor harms a packet that is decoded.
         tx_normalisation: TxNormalisation::PerRow,
         ..Impairment::default()
@@ -277,6 +277,9 @@ fn packets_are_counted() {
     assert!(long.iter().enumerate().all(|(k, (_, lost))| lost == ((60..70).contains(&k) || k == 128)));
 }
 
+const CONCEALMENTS: [Concealment; 4] =
+    [Concealment::Zero, Concealment::PreviousRow, Concealment::Mean, Concealment::Rescale];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: crate::cases(300), failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -301,19 +304,20 @@ proptest! {
         values in prop::collection::vec(prop_oneof![-1e3f32..1e3, -f32::MAX..f32::MAX, Just(0.0), Just(1e-45)], 0..200),
         gains in prop::collection::vec((prop_oneof![0.0..3.0f64, Just(0.0), Just(1e-45)], any::<bool>()), 0..40),
         d in 0usize..40,
-        kind in (0usize..3, 0usize..3, 0usize..3, 0usize..5),
-        concealed in (any::<bool>(), any::<bool>()),
+        kind in (0usize..3, 0usize..4, 0usize..3, 0usize..5),
+        shares in (prop_oneof![Just(0.0), 0.0..1.0f64], prop_oneof![Just(1.0), 1e-6..=1.0f64]),
+        concealed in (0usize..4, 0usize..4),
         arrived in prop::collection::vec((any::<bool>(), 0usize..4), 0..5),
         noise_std in prop_oneof![Just(0.0), 0.0..2.0f64, Just(1e30)],
         loss_probability in 0.0..=1.0f64,
     ) {
         let impairment = Impairment {
             reception: [Reception::Raw, Reception::Equalised, Reception::Digital][kind.0],
-            loss_unit: [LossUnit::TokenRow, LossUnit::Chunk, LossUnit::ElementIid][kind.1],
+            loss_unit: [LossUnit::TokenRow, LossUnit::Chunk, LossUnit::Interleaved, LossUnit::ElementIid][kind.1],
             tx_normalisation: [TxNormalisation::None, TxNormalisation::PerRow, TxNormalisation::PerRequest][kind.2],
-            encoding: [Encoding::F32, Encoding::F16, Encoding::Bf16, Encoding::Int8, Encoding::Int4][kind.3],
-            concealment: if concealed.0 { Concealment::PreviousRow } else { Concealment::Zero },
-            round_concealment: if concealed.1 { Concealment::PreviousRow } else { Concealment::Zero },
+            codec: Codec::new(Encoding::ALL[kind.3], shares.0, Some(shares.1)).unwrap_or(Encoding::ALL[kind.3].into()),
+            concealment: CONCEALMENTS[concealed.0],
+            round_concealment: CONCEALMENTS[concealed.1],
         };
         let sent = |gains: &[(f64, bool)]| {
             let mut packets = Packets::default();
@@ -336,7 +340,8 @@ proptest! {
         prop_assert!(out.iter().all(|y| y.is_finite()));
         prop_assert!(report.activation_snr_db.is_none_or(f64::is_finite));
         let rows = values.len().div_ceil(d.max(1));
-        prop_assert!(concealed.0 || concealed.1 || out.iter().filter(|&&y| y == 0.0).count() >= report.elements_lost);
+        let zeros = [0, 3];
+        prop_assert!(!zeros.contains(&concealed.0) || !zeros.contains(&concealed.1) || out.iter().filter(|&&y| y == 0.0).count() >= report.elements_lost);
         prop_assert!(report.rows_lost <= rows && report.elements_lost <= values.len());
         if record.rounds.is_empty() {
             prop_assert_eq!(report.anything_arrived, report.elements_lost < values.len());

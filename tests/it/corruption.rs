@@ -159,8 +159,12 @@ fn integers_err_by_at_most_half_their_scale() {
 fn digital_rows_are_encoded_one_by_one_and_then_lost() {
     for encoding in [Encoding::F32, Encoding::F16, Encoding::Bf16, Encoding::Int8, Encoding::Int4] {
         let mut digital = record("..x.");
-        digital.impairment =
-            Impairment { reception: Reception::Digital, loss_unit: LossUnit::Chunk, encoding, ..digital.impairment };
+        digital.impairment = Impairment {
+            reception: Reception::Digital,
+            loss_unit: LossUnit::Chunk,
+            codec: encoding.into(),
+            ..digital.impairment
+        };
         let out = received(&digital, 4, 8).0;
         let mut expected = Vec::new();
         for row in tensor(4, 8).chunks(8) {
@@ -237,7 +241,7 @@ fn rounds_are_what_a_longer_prefill_would_be() {
                 reception,
                 loss_unit,
                 tx_normalisation,
-                encoding: Encoding::Int8,
+                codec: Encoding::Int8.into(),
                 concealment: Concealment::PreviousRow,
                 round_concealment: Concealment::PreviousRow,
             };

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bos;
+mod channel_encoding;
 mod channel_fading;
 mod channel_reception;
 mod checkpoint;

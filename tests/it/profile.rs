@@ -19,8 +19,12 @@ use splitwave::scenario::LoadedScenario;
 use crate::cli_support::{Place, csv_rows};
 
 const CHANNEL: &str = "name = \"profile\"\n[channel]\ndoppler_hz = 60.0\n[radio]\nbandwidth_mhz = 1.0\n";
-pub const EQUALISED: Setting =
-    Setting { reception: Reception::Equalised, loss_unit: LossUnit::TokenRow, tx_normalisation: TxNormalisation::None };
+pub const EQUALISED: Setting = Setting {
+    reception: Reception::Equalised,
+    loss_unit: LossUnit::TokenRow,
+    tx_normalisation: TxNormalisation::None,
+    codec: None,
+};
 
 pub fn assembly(text: &str) -> Assembly {
     let loaded = LoadedScenario::from_bytes(Path::new("profile.toml"), text.as_bytes(), &[]).unwrap();
@@ -84,7 +88,8 @@ fn columns_stand_in_their_order() {
     let (header, rows) = csv_rows(&folder.path().join("records.csv"));
     let published = "model,split,noise_std,activation_snr_db,rayleigh_scale,loss_probability,loss_unit,reception,\
                      tx_normalisation,window,ppl_clean,ppl,draw,prompt_tokens,mean_gain,packets_sent,packets_lost,\
-                     rows_lost,nll_sum,tokens_scored,relative_ppl_gain,outage,fading,snr_target_db,model_hash,encoding";
+                     rows_lost,nll_sum,tokens_scored,relative_ppl_gain,outage,fading,snr_target_db,model_hash,encoding,\
+                     bits_per_token";
     assert_eq!(header.join(","), published);
     let first = &rows[0];
     assert_eq!((first["model"].as_str(), first["fading"].as_str()), ("builtin", "rayleigh"));
@@ -198,7 +203,7 @@ fn settings_are_profiled_side_by_side() {
     let receptions = [Reception::Raw, Reception::Equalised, Reception::Digital];
     let normalisations = [TxNormalisation::None, TxNormalisation::PerRow];
     let units = [LossUnit::TokenRow, LossUnit::ElementIid];
-    let settings = Setting::combinations(&receptions, &units, &normalisations);
+    let settings = Setting::combinations(&receptions, &units, &normalisations, &[]);
     assert_eq!(settings.len(), 2 * 2 * 2 + 2, "digital has no normalisation");
     let spec = ProfileSpec { settings, splits: vec![4], windows: Some(2), ..grid() };
     let rows = records(&faded(), &spec);

@@ -78,12 +78,22 @@ fn lost_rows_stay_lost_for_the_rest_of_the_session() {
         (Concealment::Zero, Concealment::PreviousRow),
         (Concealment::Zero, Concealment::Zero),
         (Concealment::PreviousRow, Concealment::PreviousRow),
+        (Concealment::Mean, Concealment::Mean),
     ] {
         let mut received = clean.clone();
         let rows = received.values_mut();
+        // The mean is of the prompt's rows that arrived; a round's, of the rows that the edge has by then.
         let mut conceal = |row: usize, how: Concealment| match how {
-            Concealment::Zero => rows[row * width..(row + 1) * width].fill(0.0),
+            Concealment::Zero | Concealment::Rescale => rows[row * width..(row + 1) * width].fill(0.0),
             Concealment::PreviousRow => rows.copy_within((row - 1) * width..row * width, row * width),
+            Concealment::Mean => {
+                let known = |other: &usize| row >= 20 || !prompt_lost.contains(other);
+                let known: Vec<usize> = (0..row.max(20)).filter(known).collect();
+                for column in 0..width {
+                    let sum: f64 = known.iter().map(|other| f64::from(rows[other * width + column])).sum();
+                    rows[row * width + column] = (sum / known.len() as f64) as f32;
+                }
+            }
         };
         for row in prompt_lost {
             conceal(row, concealment);
@@ -94,7 +104,7 @@ fn lost_rows_stay_lost_for_the_rest_of_the_session() {
         let expected = score(received);
         let impairment = Impairment {
             reception: Reception::Digital,
-            encoding: Encoding::F32,
+            codec: Encoding::F32.into(),
             concealment,
             round_concealment,
             ..Impairment::default()
@@ -121,7 +131,7 @@ fn lost_rows_stay_lost_for_the_rest_of_the_session() {
         results.push(expected.sum);
     }
     results.dedup();
-    assert_eq!(results.len(), 3, "each concealment leaves another trace");
+    assert_eq!(results.len(), 4, "each concealment leaves another trace");
 }
 
 /// In a whole run the losses are those of the air, and an outage scores chance on T tokens.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use serde::de::DeserializeOwned;
 
-use crate::channel::{Concealment, Encoding, Impairment, LossUnit, Reception, TxNormalisation};
+use crate::channel::{Codec, Concealment, Impairment, LossUnit, Reception, TxNormalisation};
 use crate::cli::failure::Failure;
 use crate::cli::model::{PromptArgs, SIZES, check_split, grouped, open_decoder};
 use crate::cli::{print, tell};
@@ -63,7 +63,7 @@ struct ChannelArgs {
     /// σ_h of a Rayleigh gain per packet; a packet below the threshold that P gives is lost. Default: no fading, gain 1.
     #[arg(long, value_name = "σ_h", allow_negative_numbers = true)]
     rayleigh_scale: Option<f64>,
-    /// What a lost packet takes with it: token-row, chunk or element-iid.
+    /// What a lost packet takes with it: token-row, chunk, interleaved or element-iid.
     #[arg(long, default_value = "token-row", value_parser = parse_name::<LossUnit>, value_name = "UNIT")]
     loss_unit: LossUnit,
     /// Packets of a row, each lost on its own.
@@ -75,10 +75,10 @@ struct ChannelArgs {
     /// Analog only: the transmitter's scaling: none, per-row or per-request.
     #[arg(long, value_parser = parse_name::<TxNormalisation>, value_name = "HOW")]
     tx_normalisation: Option<TxNormalisation>,
-    /// Digital only: f32, f16, bf16, int8 or int4. Default: f16.
-    #[arg(long, value_parser = parse_name::<Encoding>, value_name = "FORMAT")]
-    encoding: Option<Encoding>,
-    /// What stands in place of a lost row of the prompt: zero or previous-row.
+    /// Digital only: f32, f16, bf16, int8 or int4, also with +outliers=SHARE or +top-k=SHARE behind it. Default: f16.
+    #[arg(long, value_parser = <Codec as std::str::FromStr>::from_str, value_name = "FORMAT")]
+    encoding: Option<Codec>,
+    /// What stands in place of what the prompt lost: zero, previous-row, mean or rescale.
     #[arg(long, default_value = "zero", value_parser = parse_name::<Concealment>, value_name = "WHAT")]
     concealment: Concealment,
     /// Rows of generated tokens: am sends lost packets again until they arrive; none sends once, and the previous row stands in place of what is lost.
@@ -136,7 +136,7 @@ impl ChannelArgs {
                 reception: self.reception,
                 loss_unit: self.loss_unit,
                 tx_normalisation: self.tx_normalisation.unwrap_or_default(),
-                encoding: self.encoding.unwrap_or_default(),
+                codec: self.encoding.unwrap_or_default(),
                 concealment: self.concealment,
                 round_concealment: Concealment::PreviousRow,
             },
@@ -161,7 +161,7 @@ impl ChannelArgs {
         let how = match (self.reception, self.encoding.unwrap_or_default()) {
             (Reception::Raw, _) => "raw".to_owned(),
             (Reception::Equalised, _) => "equalised".to_owned(),
-            (Reception::Digital, encoding) => format!("digital, {}", format!("{encoding:?}").to_lowercase()),
+            (Reception::Digital, codec) => format!("digital, {codec}"),
         };
         text + ", " + &how
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::channel::{Concealment, Encoding, Impairment, LossUnit, Reception};
+use crate::channel::{Codec, Concealment, Encoding, Impairment, LossUnit, Reception};
 use crate::control::row_channel::DecodeDelivery;
 use crate::kernel::Stream;
 use crate::llm::LoadedModel;
@@ -9,7 +9,7 @@ const CLEAN: RowChannel = RowChannel {
         reception: Reception::Equalised,
         loss_unit: LossUnit::TokenRow,
         tx_normalisation: crate::channel::TxNormalisation::None,
-        encoding: Encoding::F16,
+        codec: Codec::plain(Encoding::F16),
         concealment: Concealment::Zero,
         round_concealment: Concealment::PreviousRow,
     },
@@ -201,7 +201,7 @@ fn a_row_damaged_alone_is_the_row_damaged_among_all() {
 fn digital_rows_are_counted_in_bits() {
     let model = model();
     for (encoding, bits) in [(Encoding::F16, 128 * 16), (Encoding::Int8, 128 * 8 + 16)] {
-        let impairment = Impairment { reception: Reception::Digital, encoding, ..CLEAN.impairment };
+        let impairment = Impairment { reception: Reception::Digital, codec: encoding.into(), ..CLEAN.impairment };
         // 128 values in 3 packets: 42, 43 and 43.
         let channel = RowChannel { impairment, packets_per_row: 3, ..CLEAN };
         let generated = tokens_of(&model, 5, 4, Some(&channel));

@@ -154,8 +154,9 @@ impl Evaluator<'_> {
             outage,
             fading: channel.fading.to_string(),
             snr_target_db: noise.target_db(),
-            encoding: (channel.reception == Reception::Digital).then(|| word(channel.encoding)),
+            encoding: (channel.reception == Reception::Digital).then(|| channel.codec.to_string()),
             model_hash: assembly.inputs.model.content_hash().chars().take(HASH_DIGITS).collect(),
+            bits_per_token: network.tensor_payload(0, 1).bits,
         })
     }
 

@@ -167,12 +167,14 @@ fn check_rows(content: &[u8], plan: &ProfilePlan<'_>, spec: &ProfileSpec) -> Res
             return Err(line);
         }
         let expected = plan.evaluation(kept);
-        let Setting { reception, loss_unit, tx_normalisation } = spec.settings[expected.setting];
+        let Setting { reception, loss_unit, tx_normalisation, codec } = spec.settings[expected.setting];
         let same_point = (row.window, row.split, row.draw) == (expected.window, expected.split, expected.draw)
             && row.loss_probability == expected.loss
             && row.snr_target_db == expected.noise.target_db();
         let words = [word(reception), word(loss_unit), word(tx_normalisation)];
-        if !same_point || words != [row.reception, row.loss_unit, row.tx_normalisation] {
+        // Without one of its own the fingerprint has the channel's.
+        let same_codec = codec.is_none_or(|codec| row.encoding == Some(codec.to_string()));
+        if !same_point || !same_codec || words != [row.reception, row.loss_unit, row.tx_normalisation] {
             return Err(line);
         }
         kept += 1;

@@ -55,8 +55,10 @@ record! {
         snr_target_db: Option<f64>,
         /// First 12 digits of the model's content hash.
         model_hash: String,
-        /// `channel.encoding`. Empty if analog.
+        /// `channel.encoding`, with its shares of outliers and top-k as `--encodings` has them. Empty if analog.
         encoding: Option<String>,
+        /// Bits on the air of a token's row in the cost geometry. Empty if analog.
+        bits_per_token: Option<u64>,
     }
 }
 
@@ -109,9 +111,11 @@ record! {
         snr_target_db: Option<f64>,
         /// `channel.concealment` of the profile.
         concealment: &'a str,
-        /// `channel.encoding` of the profile. Empty if analog.
+        /// `channel.encoding` of the profile, with its shares of outliers and top-k as `--encodings` has them. Empty if analog.
         encoding: Option<&'a str>,
         /// `model.window` of the profile.
         window: &'a str,
+        /// Bits on the air of a token's row in the cost geometry. Empty if analog.
+        bits_per_token: Option<u64>,
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{FadingKind, LossUnit, Parameter, Reception, TxNormalisation};
+use crate::channel::{Codec, FadingKind, LossUnit, Parameter, Reception, TxNormalisation};
 use crate::network::spec::OutageSpec;
 use crate::run::assembly::Assembly;
 use crate::run::checks::{loss_bounds, word};
@@ -18,7 +18,7 @@ const MOST_SNR_DB: f64 = 200.0;
 const MOST_DRAWS: u32 = 1_000_000;
 
 /// How a tensor is sent and received: what a profile varies beside split, noise and loss.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
     /// `channel.reception`.
     pub reception: Reception,
@@ -26,6 +26,9 @@ pub struct Setting {
     pub loss_unit: LossUnit,
     /// `channel.tx_normalisation`.
     pub tx_normalisation: TxNormalisation,
+    /// Digital: `channel.encoding` with `outlier_share` and `top_k_share`; `None` for the channel's own, and if analog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<Codec>,
 }
 
 /// Where an activation SNR is met.
@@ -111,22 +114,30 @@ impl Setting {
     /// The setting of a scenario's own channel.
     pub fn of(channel: &ChannelTable) -> Self {
         let &ChannelTable { reception, loss_unit, tx_normalisation, .. } = channel;
-        Self { reception, loss_unit, tx_normalisation }
+        Self { reception, loss_unit, tx_normalisation, codec: None }
     }
 
     /// Every combination of the lists. Digital reception sends no analog values: it comes
-    /// with the first normalisation only, which plays no part.
+    /// with the first normalisation only, which plays no part. Analog reception encodes nothing: it comes once for
+    /// all of `codecs`. None of these: the channel's own.
     pub fn combinations(
         receptions: &[Reception],
         loss_units: &[LossUnit],
         tx_normalisations: &[TxNormalisation],
+        codecs: &[Codec],
     ) -> Vec<Self> {
+        let own = [None];
+        let codecs: Vec<Option<Codec>> = codecs.iter().copied().map(Some).collect();
+        let codecs = if codecs.is_empty() { &own[..] } else { &codecs };
         let mut settings = Vec::new();
         for &reception in receptions {
             for &loss_unit in loss_units {
-                let some = if reception == Reception::Digital { 1 } else { tx_normalisations.len() };
-                let of = |&tx_normalisation| Self { reception, loss_unit, tx_normalisation };
-                settings.extend(tx_normalisations.iter().take(some).map(of));
+                let digital = reception == Reception::Digital;
+                let some = if digital { 1 } else { tx_normalisations.len() };
+                for &tx_normalisation in tx_normalisations.iter().take(some) {
+                    let codecs = if digital { codecs } else { &own };
+                    settings.extend(codecs.iter().map(|&codec| Self { reception, loss_unit, tx_normalisation, codec }));
+                }
             }
         }
         settings
@@ -148,6 +159,13 @@ impl Setting {
         if let Some(table) = table {
             (table.reception, table.loss_unit) = (self.reception, self.loss_unit);
             table.tx_normalisation = self.tx_normalisation;
+            if let Some(codec) = self.codec {
+                table.encoding = Some(codec.encoding());
+                (table.outlier_share, table.top_k_share) = (codec.outlier_share(), codec.top_k_share());
+            } else if self.is_analog() {
+                // What a digital channel of the scenario says of its bits.
+                (table.encoding, table.outlier_share, table.top_k_share) = (None, 0.0, None);
+            }
         }
         Assembly::new(&scenario, assembly.inputs.clone()).map_err(|problems| {
             let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -163,7 +181,8 @@ impl Setting {
 
 impl std::fmt::Display for Setting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}, {}, {}", word(self.reception), word(self.loss_unit), word(self.tx_normalisation))
+        write!(f, "{}, {}, {}", word(self.reception), word(self.loss_unit), word(self.tx_normalisation))?;
+        self.codec.map_or(Ok(()), |codec| write!(f, ", {codec}"))
     }
 }
 
@@ -242,7 +261,7 @@ impl ProfileSpec {
         }
         for (index, setting) in self.settings.iter().enumerate() {
             if self.settings[..index].contains(setting) {
-                let options = "--receptions, --loss-units or --tx-normalisations";
+                let options = "--receptions, --loss-units, --tx-normalisations or --encodings";
                 return refuse(format!("{setting} is asked for twice: a value stands twice in {options}"));
             }
         }

@@ -25,6 +25,7 @@ pub(super) struct Kept {
     pub loss_unit: String,
     pub reception: String,
     pub tx_normalisation: String,
+    pub encoding: Option<String>,
     pub window: u32,
     pub ppl_clean: f64,
     pub draw: u32,
@@ -154,6 +155,7 @@ struct MadeWith {
     concealment: String,
     encoding: Option<String>,
     sentences: bool,
+    bits_per_token: Option<u64>,
 }
 
 impl MadeWith {
@@ -170,7 +172,8 @@ impl MadeWith {
             airtime_s: network.tensor_payload(0, prompt_tokens).airtime.as_secs_f64(),
             model: assembly.inputs.model.content_hash().to_owned(),
             concealment: word(channel.concealment),
-            encoding: (channel.reception == Reception::Digital).then(|| word(channel.encoding)),
+            encoding: (channel.reception == Reception::Digital).then(|| channel.codec.to_string()),
+            bits_per_token: network.tensor_payload(0, 1).bits,
             sentences: assembly.scenario.model.window == WindowKind::Sentence,
         }
     }
@@ -204,6 +207,7 @@ impl MadeWith {
             concealment: &self.concealment,
             encoding: self.encoding.as_deref(),
             window: if self.sentences { "sentence" } else { "tokens" },
+            bits_per_token: self.bits_per_token,
         }
     }
 }
@@ -221,6 +225,7 @@ mod tests {
             loss_unit: "token-row".into(),
             reception: "raw".into(),
             tx_normalisation: "none".into(),
+            encoding: None,
             window,
             ppl_clean: (clean / f64::from(tokens_scored)).exp(),
             draw: 0,
