@@ -63,6 +63,10 @@ pub enum Purpose {
     SurrogateWeights = 23,
     /// Folds, held-out rows and orders of minibatches of a surrogate (entity: number of the fit; index: draw).
     SurrogateOrder = 24,
+    /// The hidden state of modulated arrivals (entity: UE, index 0: the first state, n: length of stay n).
+    TrafficState = 29,
+    /// Conversations (entity: UE, index: conversation · 2³² + turn; turn 0: number of turns, others: time to think before).
+    SessionTurn = 30,
     /// Draws of tests and benches.
     Test = 99,
 }

@@ -154,7 +154,8 @@ impl<'p> Simulation<'p> {
         }
         self.progress.ended += 1;
         let group = &self.spec.groups[self.world.ues[request.ue as usize].group as usize];
-        if group.workload.is_closed_loop() {
+        let goes_on = self.await_next_turn(now, &request, outcome);
+        if group.workload.is_closed_loop() && !goes_on {
             self.schedule_arrival(request.ue, now);
         }
         let row = self.row(now, &request, outcome);
@@ -249,6 +250,8 @@ impl<'p> Simulation<'p> {
             quality_source: None,
             reward: None,
             outcome,
+            conversation: request.turn.map(|turn| turn.conversation),
+            turn: request.turn.map(|turn| turn.number),
         }
     }
 }

@@ -9,18 +9,23 @@
 //! the result and writes its row; `ledger.rs` lets the row wait for its quality and
 //! the decision for its reward.
 //!
+//! [`modulated`] and [`renewal`] are laws of arrivals, [`conversation`] lets a request follow from another's answer.
+//!
 //! [`simulation`] is the event loop, [`event`] the table of events, [`world`] the
 //! state, [`spec`] what defines a network, [`ports`] what it asks of others, and
 //! [`rows`] what it gives.
 
 pub mod compute;
+pub mod conversation;
 pub mod costs;
 mod edge;
 mod ending;
 pub mod event;
 mod ledger;
 mod load;
+pub mod modulated;
 pub mod ports;
+pub mod renewal;
 pub mod request;
 pub mod rounds;
 mod row_delivery;

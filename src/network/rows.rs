@@ -258,6 +258,10 @@ record! {
         reward: Option<f64>,
         /// `completed`, `outage`, `timeout`, `dropped` or `unfinished`.
         outcome: Outcome,
+        /// Number of the UE's conversation, from 0. Empty where requests don't form conversations.
+        conversation: Option<u32>,
+        /// Turn of the conversation, from 0. Its prompt holds all earlier prompts and answers.
+        turn: Option<u32>,
     }
 }
 

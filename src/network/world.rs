@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use crate::channel::{Fading, FadingError, ParameterState};
 use crate::kernel::{ProcessorSharing, Streams, Ticket};
+use crate::network::conversation::AwaitedTurns;
+use crate::network::modulated::ChainCursor;
 use crate::network::request::{RequestId, Requests};
 use crate::network::spec::NetworkSpec;
 use crate::network::workload::Member;
@@ -18,8 +20,10 @@ pub struct Ue {
     pub member: Member,
     /// Controller.
     pub controller: u32,
-    /// Requests that have arrived.
+    /// Requests (of a workload with turns: conversations) that have arrived.
     pub arrived: u64,
+    /// The hidden state of modulated arrivals.
+    pub chain: ChainCursor,
     /// Requests served so far, ended or not: steps of its decision process.
     pub steps: u64,
     /// Present split.
@@ -68,6 +72,8 @@ pub struct World {
     pub ues: Vec<Ue>,
     /// Requests under way.
     pub requests: Requests,
+    /// Turns of conversations that are still thought about.
+    pub awaited_turns: AwaitedTurns,
     /// The uplink: a server of airtime.
     pub uplink: ProcessorSharing<RequestId>,
     /// Event of the next departure from the uplink.
@@ -110,6 +116,7 @@ impl World {
                     member: Member { ue, index, of: members.count },
                     controller,
                     arrived: 0,
+                    chain: ChainCursor::default(),
                     steps: 0,
                     split: spec.split.min,
                     queue: VecDeque::new(),
@@ -125,6 +132,7 @@ impl World {
         Ok(Self {
             ues,
             requests: Requests::default(),
+            awaited_turns: AwaitedTurns::default(),
             uplink: ProcessorSharing::new(),
             uplink_departure: None,
             edge: Edge::default(),

@@ -5,13 +5,16 @@
 //! * [`Quantiles`]: quantiles within 0.1 % in constant memory.
 //! * [`StudentInterval`]: a confidence interval for a mean.
 //! * [`ks_statistic`]: the distance of a sample from a distribution.
+//! * [`gamma_inverse`]: quantiles of the gamma distribution.
 
+mod gamma;
 mod interval;
 mod kolmogorov_smirnov;
 mod moments;
 mod quantiles;
 mod time_average;
 
+pub use gamma::{gamma_inverse, ln_gamma, regularised_gamma};
 pub use interval::{StudentInterval, mean_interval, student_t_quantile};
 pub use kolmogorov_smirnov::{ks_critical_value, ks_statistic};
 pub use moments::Moments;
