@@ -79,6 +79,10 @@ pub enum Purpose {
     FadingBlock = 33,
     /// Block errors of transmissions (entity: UE, index: request · 2³² + packet · 2⁴ + transmission of the packet, from 0).
     HarqBlockError = 34,
+    /// The hidden state of modulated arrivals (entity: UE, index 0: the first state, n: length of stay n).
+    TrafficState = 29,
+    /// Conversations (entity: UE, index: conversation · 2³² + turn; turn 0: number of turns, others: time to think before).
+    SessionTurn = 30,
     /// Draws of tests and benches.
     Test = 99,
 }

@@ -151,7 +151,8 @@ impl<'p> Simulation<'p> {
         }
         self.progress.ended += 1;
         let group = &self.spec.groups[self.world.ues[request.ue as usize].group as usize];
-        if group.workload.is_closed_loop() {
+        let goes_on = self.await_next_turn(now, &request, outcome);
+        if group.workload.is_closed_loop() && !goes_on {
             self.schedule_arrival(request.ue, now);
         }
         let row = self.row(now, &request, outcome);
@@ -271,6 +272,8 @@ impl<'p> Simulation<'p> {
             y_m: link.map(|link| link.here.y_m),
             distance_m: link.map(|link| link.distance_m),
             handovers: request.uplink.as_ref().filter(|log| log.link.is_some()).map(|log| log.handovers),
+            conversation: request.turn.map(|turn| turn.conversation),
+            turn: request.turn.map(|turn| turn.number),
         }
     }
 }

@@ -10,6 +10,11 @@ pub enum Event {
         /// The UE.
         ue: u32,
     },
+    /// A conversation goes on with its next turn.
+    NextTurn {
+        /// Its slot among the awaited turns.
+        slot: u32,
+    },
     /// A UE has computed its part.
     UeDone {
         /// The request.
@@ -77,7 +82,7 @@ impl Event {
             Self::UeDone { .. } => 3,
             Self::Deadline { .. } | Self::DeliveryDeadline { .. } => 4,
             Self::Measure { .. } | Self::Retransmit { .. } => 5,
-            Self::Arrival { .. } => 6,
+            Self::Arrival { .. } | Self::NextTurn { .. } => 6,
             Self::BatchTimer => 7,
             Self::Sample => 8,
         }

@@ -9,6 +9,8 @@
 //! the result and writes its row; `ledger.rs` lets the row wait for its quality and
 //! the decision for its reward.
 //!
+//! [`modulated`] and [`renewal`] are laws of arrivals, [`conversation`] lets a request follow from another's answer.
+//!
 //! [`simulation`] is the event loop, [`event`] the table of events, [`world`] the
 //! state, [`spec`] what defines a network, [`ports`] what it asks of others, and
 //! [`rows`] what it gives.
@@ -17,6 +19,7 @@ mod air;
 mod cell_link;
 pub mod cells;
 pub mod compute;
+pub mod conversation;
 pub mod costs;
 mod delivery;
 mod edge;
@@ -24,7 +27,9 @@ mod ending;
 pub mod event;
 mod ledger;
 mod load;
+pub mod modulated;
 pub mod ports;
+pub mod renewal;
 pub mod request;
 pub mod rounds;
 pub mod rows;

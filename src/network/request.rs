@@ -4,6 +4,7 @@ use crate::channel::Packets;
 use crate::kernel::{FlowId, Ticket};
 use crate::network::cells::CellLink;
 use crate::network::compute::Work;
+use crate::network::conversation::Turn;
 use crate::network::ports::{Conditions, Crossing, Prompt};
 use crate::network::rounds::Session;
 use crate::radio::Payload;
@@ -221,6 +222,8 @@ pub struct Request {
     pub deadline: Option<Ticket>,
     /// Its rounds; `None` for one token.
     pub session: Option<Box<Session>>,
+    /// Its place in a conversation.
+    pub turn: Option<Turn>,
 }
 
 /// Index into [`Request::spent`]: waiting for the UE.
@@ -266,6 +269,7 @@ impl Request {
             pending: None,
             deadline: None,
             session: (output_tokens > 1).then(Box::default),
+            turn: None,
         }
     }
 

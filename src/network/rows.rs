@@ -258,9 +258,13 @@ record! {
         reward: Option<f64>,
         /// `completed`, `outage`, `timeout`, `dropped` or `unfinished`.
         outcome: Outcome,
+        /// Number of the UE's conversation, from 0. Empty where requests don't form conversations.
+        conversation: Option<u32>,
+        /// Turn of the conversation, from 0. Its prompt holds all earlier prompts and answers.
+        turn: Option<u32>,
         /// Packets of its payloads that had not arrived when the edge went on: what is lost after hybrid ARQ and retransmissions.
         packets_missing: Option<u32>,
-        /// Mean SINR of the last transmission's link, without fading \[dB\]: signal over noise and interference at its start. Empty without cells, as all columns from here on.
+        /// Mean SINR of the last transmission's link, without fading \[dB\]: signal over noise and interference at its start. Empty without cells, as are `spectral_efficiency_bps_hz` to `handovers`.
         sinr_db: Option<f64>,
         /// Rate of the last transmission over the bandwidth \[bit/s/Hz\]. Empty if analog.
         spectral_efficiency_bps_hz: Option<f64>,

@@ -234,6 +234,7 @@ impl<'p> Simulation<'p> {
     fn handle(&mut self, now: SimTime, event: Event) -> Result<(), SimulationError> {
         match event {
             Event::Arrival { ue } => self.on_arrival(now, ue),
+            Event::NextTurn { slot } => self.on_next_turn(now, slot),
             Event::UeDone { request } => self.on_ue_done(now, request),
             Event::UplinkDeparture { cell } => self.on_uplink_departure(now, cell),
             Event::AttemptsOver { request } => self.on_attempts_over(now, request),
@@ -271,12 +272,12 @@ impl<'p> Simulation<'p> {
 
     /// Schedules a UE's next arrival, unless arrivals have ended.
     pub(super) fn schedule_arrival(&mut self, ue: u32, after: SimTime) {
-        let state = &self.world.ues[ue as usize];
+        let state = &mut self.world.ues[ue as usize];
         let workload = &self.spec.groups[state.group as usize].workload;
         if self.closed {
             return;
         }
-        match workload.arrival(&self.streams, state.member, state.arrived, after) {
+        match workload.arrival(&self.streams, state.member, state.arrived, after, &mut state.chain) {
             Some(at) if at < self.spec.duration => self.schedule(at, Event::Arrival { ue }),
             _ => {}
         }

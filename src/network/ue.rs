@@ -2,6 +2,7 @@
 
 use crate::channel::Occasion;
 use crate::kernel::Purpose;
+use crate::network::conversation::{AwaitedTurn, Turn};
 use crate::network::costs::costs;
 use crate::network::event::Event;
 use crate::network::ledger::DecisionFacts;
@@ -19,10 +20,40 @@ impl Simulation<'_> {
             return Ok(());
         }
         let state = &mut self.world.ues[ue as usize];
-        let (member, k) = (state.member, state.arrived);
+        let k = state.arrived;
         state.arrived += 1;
+        let conversation = &self.spec.groups[state.group as usize].workload.conversation;
+        let first = conversation.map(|spec| spec.first_turn(&self.streams, ue, k));
+        self.take_in(now, ue, k, first, 0)
+    }
+
+    /// A conversation goes on.
+    pub(super) fn on_next_turn(&mut self, now: SimTime, slot: u32) -> Result<(), SimulationError> {
+        match self.world.awaited_turns.take(slot) {
+            Some(awaited) if !self.closed => {
+                let AwaitedTurn { ue, turn, context } = awaited;
+                self.take_in(now, ue, u64::from(turn.conversation), Some(turn), context)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A request of arrival `k` of the UE, or the turn that its conversation has come to
+    /// behind `context` tokens.
+    fn take_in(
+        &mut self,
+        now: SimTime,
+        ue: u32,
+        k: u64,
+        turn: Option<Turn>,
+        context: u64,
+    ) -> Result<(), SimulationError> {
+        let state = &self.world.ues[ue as usize];
         let group = &self.spec.groups[state.group as usize];
-        let (tokens, output_tokens) = group.workload.tokens(&self.streams, member, k);
+        let conversation = turn.zip(group.workload.conversation);
+        let k = conversation.map_or(k, |(turn, spec)| spec.request_index(turn));
+        let (said, output_tokens) = group.workload.tokens(&self.streams, state.member, k);
+        let tokens = conversation.map_or(said, |(_, spec)| spec.prompt_tokens(context, said));
         let uniform = self.streams.stream(ue, Purpose::Prompt).uniform(k);
         let prompt = self.ports.prompts.pick(uniform, tokens, output_tokens);
         let number = self.progress.arrived;
@@ -30,10 +61,11 @@ impl Simulation<'_> {
         if self.spec.max_requests.is_some_and(|most| self.progress.arrived >= most) {
             self.close_arrivals(now);
         }
-        if !group.workload.is_closed_loop() {
+        if !group.workload.is_closed_loop() && turn.is_none_or(|turn| turn.number == 0) {
             self.schedule_arrival(ue, now);
         }
-        let request = Request::new(number, ue, k, prompt, output_tokens, now);
+        let mut request = Request::new(number, ue, k, prompt, output_tokens, now);
+        request.turn = turn;
         let state = &mut self.world.ues[ue as usize];
         if state.serving.is_some() && group.queue_capacity.is_some_and(|most| state.waiting >= most) {
             return self.end(now, request, Outcome::Dropped);

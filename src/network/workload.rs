@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use crate::kernel::{Purpose, Streams};
+use crate::network::conversation::ConversationSpec;
+use crate::network::modulated::{ChainCursor, Modulated};
+use crate::network::renewal::Renewal;
 use crate::units::SimTime;
 
 /// One arrival of a trace.
@@ -24,6 +27,10 @@ pub enum Arrivals {
         /// Mean arrivals per second.
         rate_per_s: f64,
     },
+    /// Poisson arrivals of a rate that switches.
+    Modulated(Modulated),
+    /// Independent gaps of another law.
+    Renewal(Renewal),
     /// Equal gaps; the UEs of a group are staggered evenly over one gap.
     Deterministic {
         /// The gap.
@@ -39,7 +46,7 @@ pub enum Arrivals {
 }
 
 /// Tokens of a prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PromptTokens {
     /// Always so many.
     Constant(u32),
@@ -50,6 +57,8 @@ pub enum PromptTokens {
         /// Most.
         max: u32,
     },
+    /// With the tokens asked for, of a row of a trace, drawn per request with replacement.
+    Bootstrap(Arc<[TraceArrival]>),
 }
 
 /// What the UEs of a group ask for.
@@ -61,6 +70,8 @@ pub struct Workload {
     pub prompt_tokens: PromptTokens,
     /// Tokens asked for; a trace may bring its own.
     pub output_tokens: u32,
+    /// How requests follow from each other; `None` if none does.
+    pub conversation: Option<ConversationSpec>,
 }
 
 /// A UE's place in its group.
@@ -75,13 +86,26 @@ pub struct Member {
 }
 
 impl Workload {
-    /// The instant of a UE's request number `k` (from 0). `after` is the instant
-    /// of its last arrival, or in a closed loop the end of its last request.
+    /// The instant of a UE's request (of a workload with turns: conversation) number `k`,
+    /// from 0. `after` is the instant of its last arrival, or in a closed loop the end of
+    /// its last request; `chain` is where modulated arrivals stood then.
     /// `None` when there is no further one.
-    pub fn arrival(&self, streams: &Streams, member: Member, k: u64, after: SimTime) -> Option<SimTime> {
+    pub fn arrival(
+        &self,
+        streams: &Streams,
+        member: Member,
+        k: u64,
+        after: SimTime,
+        chain: &mut ChainCursor,
+    ) -> Option<SimTime> {
         match &self.arrivals {
             Arrivals::Poisson { rate_per_s } => {
                 let gap = streams.stream(member.ue, Purpose::Arrival).exponential(k) / rate_per_s;
+                Some(after + SimTime::from_secs_saturating(gap))
+            }
+            Arrivals::Modulated(process) => process.arrival(streams, member.ue, k, after, chain),
+            Arrivals::Renewal(process) => {
+                let gap = process.gap_s(&streams.stream(member.ue, Purpose::Arrival), k);
                 Some(after + SimTime::from_secs_saturating(gap))
             }
             Arrivals::Deterministic { interval } => {
@@ -110,12 +134,14 @@ impl Workload {
         {
             return (row.prompt_tokens, row.output_tokens.unwrap_or(self.output_tokens));
         }
-        let prompt = match self.prompt_tokens {
-            PromptTokens::Constant(tokens) => tokens,
-            PromptTokens::Drawn { min, max } => {
-                let span = u64::from(max - min) + 1;
-                min + streams.stream(member.ue, Purpose::PromptLength).below(k, span) as u32
-            }
+        let drawn = |span: u64| streams.stream(member.ue, Purpose::PromptLength).below(k, span);
+        let prompt = match &self.prompt_tokens {
+            PromptTokens::Constant(tokens) => *tokens,
+            PromptTokens::Drawn { min, max } => min + drawn(u64::from(max - min) + 1) as u32,
+            PromptTokens::Bootstrap(rows) => match rows.get(drawn(rows.len() as u64) as usize) {
+                Some(row) => return (row.prompt_tokens, row.output_tokens.unwrap_or(self.output_tokens)),
+                None => 1,
+            },
         };
         (prompt, self.output_tokens)
     }
@@ -133,16 +159,24 @@ mod tests {
     const MEMBER: Member = Member { ue: 3, index: 1, of: 4 };
 
     fn workload(arrivals: Arrivals) -> Workload {
-        Workload { arrivals, prompt_tokens: PromptTokens::Drawn { min: 5, max: 7 }, output_tokens: 1 }
+        Workload {
+            arrivals,
+            prompt_tokens: PromptTokens::Drawn { min: 5, max: 7 },
+            output_tokens: 1,
+            conversation: None,
+        }
+    }
+
+    fn arrival(workload: &Workload, k: u64, after: SimTime) -> Option<SimTime> {
+        workload.arrival(&Streams::new(1, 0), MEMBER, k, after, &mut ChainCursor::default())
     }
 
     #[test]
     fn poisson_gaps_have_their_mean() {
-        let streams = Streams::new(1, 0);
         let poisson = workload(Arrivals::Poisson { rate_per_s: 4.0 });
         let mut at = SimTime::ZERO;
         for k in 0..100_000 {
-            at = poisson.arrival(&streams, MEMBER, k, at).unwrap();
+            at = arrival(&poisson, k, at).unwrap();
         }
         let mean = at.as_secs_f64() / 1e5;
         assert!((mean - 0.25).abs() < 5.0 * 0.25 / 1e5f64.sqrt(), "{mean}");
@@ -150,11 +184,10 @@ mod tests {
 
     #[test]
     fn deterministic_arrivals_are_staggered() {
-        let streams = Streams::new(1, 0);
         let fixed = workload(Arrivals::Deterministic { interval: SimTime::from_nanos(1000) });
-        let first = fixed.arrival(&streams, MEMBER, 0, SimTime::ZERO).unwrap();
+        let first = arrival(&fixed, 0, SimTime::ZERO).unwrap();
         assert_eq!(first, SimTime::from_nanos(500)); // second of four
-        assert_eq!(fixed.arrival(&streams, MEMBER, 1, first), Some(SimTime::from_nanos(1500)));
+        assert_eq!(arrival(&fixed, 1, first), Some(SimTime::from_nanos(1500)));
     }
 
     #[test]
@@ -169,10 +202,10 @@ mod tests {
             })
             .collect();
         let trace = workload(Arrivals::Trace(rows.into()));
-        assert_eq!(trace.arrival(&streams, MEMBER, 1, SimTime::ZERO), Some(SimTime::from_nanos(5)));
+        assert_eq!(arrival(&trace, 1, SimTime::ZERO), Some(SimTime::from_nanos(5)));
         assert_eq!(trace.tokens(&streams, MEMBER, 1), (15, 5));
         assert_eq!(trace.tokens(&streams, MEMBER, 0), (11, 1)); // the workload's
-        assert_eq!(trace.arrival(&streams, MEMBER, 2, SimTime::ZERO), None);
+        assert_eq!(arrival(&trace, 2, SimTime::ZERO), None);
     }
 
     #[test]

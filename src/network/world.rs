@@ -6,6 +6,8 @@ use crate::channel::{Fading, FadingError, Link, ParameterState};
 use crate::kernel::{ProcessorSharing, Streams, Ticket};
 use crate::network::air::Air;
 use crate::network::cells::{Cellular, Ground, UeRadio};
+use crate::network::conversation::AwaitedTurns;
+use crate::network::modulated::ChainCursor;
 use crate::network::request::{RequestId, Requests};
 use crate::network::spec::NetworkSpec;
 use crate::network::workload::Member;
@@ -20,8 +22,10 @@ pub struct Ue {
     pub member: Member,
     /// Controller.
     pub controller: u32,
-    /// Requests that have arrived.
+    /// Requests (of a workload with turns: conversations) that have arrived.
     pub arrived: u64,
+    /// The hidden state of modulated arrivals.
+    pub chain: ChainCursor,
     /// Requests served so far, ended or not: steps of its decision process.
     pub steps: u64,
     /// Present split.
@@ -78,6 +82,8 @@ pub struct World {
     pub air: Air,
     /// Places and large-scale channels of the cells.
     pub cellular: Option<Cellular>,
+    /// Turns of conversations that are still thought about.
+    pub awaited_turns: AwaitedTurns,
     /// The edge.
     pub edge: Edge,
     /// Live waiting requests over all UEs, sessions between two rounds included.
@@ -123,6 +129,7 @@ impl World {
                     member: Member { ue, index, of: members.count },
                     controller,
                     arrived: 0,
+                    chain: ChainCursor::default(),
                     steps: 0,
                     split: spec.split.min,
                     queue: VecDeque::new(),
@@ -143,6 +150,7 @@ impl World {
             requests: Requests::default(),
             air: Air::new(cells, &spec.sharing),
             cellular,
+            awaited_turns: AwaitedTurns::default(),
             edge: Edge::default(),
             ue_waiting: 0,
         })

@@ -18,7 +18,6 @@ use crate::network::spec::{
     ChannelSpec, ControllerSpec, DecodeSpec, Delivery, Discipline, DownlinkSpec, EdgeSpec, GroupSpec, InitialSplit,
     NetworkSpec, OutageSpec, ServiceLaw, SplitSpec,
 };
-use crate::network::workload::{Arrivals, PromptTokens, Workload};
 use crate::radio::{Harq, LinkMode, UplinkSpec, transmit_power_w};
 use crate::rl::RegressionSettings;
 use crate::run::cellular;
@@ -26,8 +25,9 @@ use crate::run::checks::check_inputs;
 use crate::run::fading::fading;
 use crate::run::inputs::{Inputs, Library};
 use crate::run::wording::counted;
+use crate::run::workloads::workload;
 use crate::scenario::air::{ChannelTable, DeliveryName, HarqTable, SharingKind};
-use crate::scenario::nodes::{DisciplineName, ServiceLawName, UeTable, WorkloadKind, WorkloadTable};
+use crate::scenario::nodes::{DisciplineName, ServiceLawName, UeTable};
 use crate::scenario::schema::{
     ControllerScope, ControllerTable, QualitySourceName, RewardKind, Scenario, ServiceModeName,
 };
@@ -239,7 +239,7 @@ fn network(scenario: &Scenario, inputs: &Inputs, problems: &mut Vec<Problem>) ->
         processor: device(&ue.device, scenario),
         queue_capacity: ue.queue_capacity,
         deadline: ue.deadline_ms.map(|ms| SimTime::from_secs_saturating(ms * 1e-3)),
-        workload: workload(ue, inputs.traces[index].clone()),
+        workload: workload(ue, inputs.traces[index].clone(), inputs.drawn_tokens[index].clone()),
         channel: by_name(channels.iter().map(|table| table.name.as_deref()).collect(), ue.channel.as_deref()),
         controller: by_name(controllers.iter().map(|table| table.name.as_deref()).collect(), ue.controller.as_deref()),
         tx_power_w: power,
@@ -334,30 +334,6 @@ fn split(scenario: &Scenario, layers: u32, problems: &mut Vec<Problem>) -> Split
         );
     }
     SplitSpec { min: table.min, max: max.min(layers), initial }
-}
-
-fn workload(ue: &UeTable, trace: Option<Arc<[crate::network::workload::TraceArrival]>>) -> Workload {
-    let table = &ue.workload;
-    let rate_per_s = table.rate_per_s.unwrap_or(WorkloadTable::RATE_PER_S);
-    Workload {
-        arrivals: match (table.kind, trace) {
-            (WorkloadKind::Trace, Some(trace)) => Arrivals::Trace(trace),
-            (WorkloadKind::Poisson | WorkloadKind::Trace, _) => Arrivals::Poisson { rate_per_s },
-            (WorkloadKind::Deterministic, _) => {
-                // A gap of 0 ns would stop simulated time.
-                let interval = SimTime::from_secs_saturating(1.0 / rate_per_s).max(SimTime::from_nanos(1));
-                Arrivals::Deterministic { interval }
-            }
-            (WorkloadKind::ClosedLoop, _) => {
-                Arrivals::ClosedLoop { think_time_s: table.think_time_s.unwrap_or(WorkloadTable::THINK_TIME_S) }
-            }
-        },
-        prompt_tokens: match &table.prompt_tokens {
-            Count::Number(tokens) => PromptTokens::Constant(*tokens),
-            NumberOr::Table(range) => PromptTokens::Drawn { min: range.min, max: range.max },
-        },
-        output_tokens: table.output_tokens,
-    }
 }
 
 fn parameter(varying: &Varying) -> Parameter {

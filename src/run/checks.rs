@@ -78,6 +78,16 @@ fn check_windows(path: &str, workload: &Workload, inputs: &Inputs, problems: &mu
         );
         return;
     }
+    if sentence > 0 && workload.conversation.is_some() {
+        problems.push(
+            Problem::error(
+                format!("{path}.turns"),
+                "sentences bring their own lengths: a conversation can't grow by them",
+            )
+            .with_hint("set model.window = \"tokens\", or leave turns out"),
+        );
+        return;
+    }
     let rows = |&(prompt, output): &(u32, u32)| {
         let prompt = if sentence > 0 { sentence } else { u64::from(prompt) };
         prompt + u64::from(output.saturating_sub(1))
@@ -85,7 +95,14 @@ fn check_windows(path: &str, workload: &Workload, inputs: &Inputs, problems: &mu
     let longest = asked.iter().copied().max_by_key(rows);
     if let Some((prompt, output)) = longest.filter(|asked| rows(asked) > positions) {
         let prompt = rows(&(prompt, 1));
-        problems.push(if output == 1 || prompt > positions {
+        problems.push(if workload.conversation.is_some() {
+            let message = format!("a conversation grows to {prompt} tokens, longer than the model's context");
+            let problem = Problem::error(format!("{path}.turns"), message).with_value(rows(&(prompt as u32, output)));
+            problem.with_allowed(format!("{positions} rows of prompt and answer")).with_hint(format!(
+                "set max_context_tokens to at most {}, or take fewer turns",
+                (positions + 1).saturating_sub(u64::from(output))
+            ))
+        } else if output == 1 || prompt > positions {
             Problem::error(format!("{path}.prompt_tokens"), "a prompt is longer than the model's context")
                 .with_value(prompt)
                 .with_allowed(format!("1 to {positions}"))
@@ -186,17 +203,23 @@ fn check_row_deadline(scenario: &Scenario, network: &NetworkSpec, index: usize, 
     problems.push(Problem::warning(path, message).with_hint(hint));
 }
 
-/// Prompt and output tokens that a workload asks for; of lengths that are drawn, least and largest.
+/// Prompt and output tokens that a workload asks for; of lengths that are drawn, least and
+/// largest; of conversations, those of first turns and of the longest last ones.
 fn lengths(workload: &Workload) -> BTreeSet<(u32, u32)> {
-    match (&workload.arrivals, workload.prompt_tokens) {
-        (Arrivals::Trace(trace), _) => {
-            trace.iter().map(|row| (row.prompt_tokens, row.output_tokens.unwrap_or(workload.output_tokens))).collect()
+    let said: BTreeSet<(u32, u32)> = match (&workload.arrivals, &workload.prompt_tokens) {
+        (Arrivals::Trace(rows), _) | (_, PromptTokens::Bootstrap(rows)) => {
+            rows.iter().map(|row| (row.prompt_tokens, row.output_tokens.unwrap_or(workload.output_tokens))).collect()
         }
-        (_, PromptTokens::Constant(tokens)) => BTreeSet::from([(tokens, workload.output_tokens)]),
-        (_, PromptTokens::Drawn { min, max }) => {
+        (_, &PromptTokens::Constant(tokens)) => BTreeSet::from([(tokens, workload.output_tokens)]),
+        (_, &PromptTokens::Drawn { min, max }) => {
             BTreeSet::from([(min, workload.output_tokens), (max, workload.output_tokens)])
         }
-    }
+    };
+    let Some(spec) = &workload.conversation else { return said };
+    let turn = said.iter().map(|&(prompt, output)| u64::from(prompt) + u64::from(output)).max().unwrap_or(0);
+    let first = said.iter().map(|&(prompt, output)| (spec.prompt_tokens(0, prompt), output));
+    let last = said.iter().map(|&(prompt, output)| (spec.longest_prompt(turn, prompt), output));
+    first.chain(last).collect()
 }
 
 /// The name of an enum's value in scenario files.
@@ -221,14 +244,9 @@ pub fn loss_bounds(channel: &ChannelSpec) -> (f64, f64) {
 
 /// Least and largest number of prompt tokens that a workload asks for.
 pub(super) fn prompt_bounds(workload: &Workload) -> (u32, u32) {
-    match (&workload.arrivals, workload.prompt_tokens) {
-        (Arrivals::Trace(trace), _) => {
-            let lengths = || trace.iter().map(|row| row.prompt_tokens);
-            (lengths().min().unwrap_or(0), lengths().max().unwrap_or(0))
-        }
-        (_, PromptTokens::Constant(tokens)) => (tokens, tokens),
-        (_, PromptTokens::Drawn { min, max }) => (min, max),
-    }
+    let lengths = lengths(workload);
+    let prompts = || lengths.iter().map(|&(prompt, _)| prompt);
+    (prompts().min().unwrap_or(0), prompts().max().unwrap_or(0))
 }
 
 /// A fade that outlasts a transmission loses all of it or nothing.

@@ -11,12 +11,12 @@ use crate::llm::{BUILTIN, Corpus, CostModel, FlopCount, Geometry, LoadedModel, S
 use crate::network::workload::TraceArrival;
 use crate::run::fading_trace::FadingTraceFile;
 use crate::run::mobility_trace::read_mobility_trace;
+use crate::run::traces::TraceFile;
 use crate::scenario::cells::MobilityName;
-use crate::scenario::nodes::{WorkloadKind, WorkloadTable};
+use crate::scenario::nodes::WorkloadKind;
 use crate::scenario::schema::{FlopCountName, NO_MODEL, Scenario, WindowKind};
 use crate::scenario::values::OneOrMany;
 use crate::scenario::{LoadedScenario, Problem, devices};
-use crate::units::SimTime;
 
 /// What a scenario names, loaded.
 #[derive(Clone, Debug)]
@@ -31,12 +31,14 @@ pub struct Inputs {
     pub surrogate: Option<Arc<Surrogate>>,
     /// The policies that each controller table begins with, if it names a file.
     pub policies: Vec<Option<Arc<PolicyFile>>>,
-    /// The trace of each group that has one.
+    /// The trace of each group that has one: the part that is replayed.
     pub traces: Vec<Option<Arc<[TraceArrival]>>>,
     /// The gains of each channel that takes them from a file.
     pub fading_traces: Vec<Option<Arc<GainTraces>>>,
     /// The paths of each group of UEs, if they are read from a file.
     pub paths: Vec<Option<Arc<MobilityTrace>>>,
+    /// The rows whose tokens each group draws, if it does.
+    pub drawn_tokens: Vec<Option<Arc<[TraceArrival]>>>,
     /// What is paid for FLOP, bytes and payload.
     pub cost: CostModel,
     /// Content hash of each file, by the key that names it.
@@ -69,7 +71,7 @@ pub struct Library {
     tables: BTreeMap<PathBuf, Arc<QualityTable>>,
     surrogates: BTreeMap<PathBuf, Arc<Surrogate>>,
     policies: BTreeMap<PathBuf, (Arc<PolicyFile>, String)>,
-    traces: BTreeMap<PathBuf, (Arc<[TraceArrival]>, String)>,
+    traces: BTreeMap<PathBuf, TraceFile>,
     fading_traces: BTreeMap<(PathBuf, bool), Arc<FadingTraceFile>>,
     geometries: BTreeMap<PathBuf, Geometry>,
 }
@@ -140,19 +142,21 @@ impl Library {
             }
             policies.push(found.map(|(policy, _)| policy));
         }
-        let mut traces = Vec::new();
+        let (mut traces, mut drawn_tokens) = (Vec::new(), Vec::new());
         for (index, group) in scenario.ue.iter().enumerate() {
-            let path = format!("ue.{index}.workload.path");
-            let trace = match (&group.workload.kind, &group.workload.path) {
-                (WorkloadKind::Trace, Some(file)) => {
-                    keep(&mut problems, loaded, (&path, file), self.trace(&loaded.resolve(file)))
-                }
-                _ => None,
+            let (workload, table) = (&group.workload, format!("ue[{index}].workload"));
+            let mut file = |key: &str, file: Option<&String>| {
+                let path = format!("ue.{index}.workload.{key}");
+                let trace = file
+                    .and_then(|file| keep(&mut problems, loaded, (&path, file), self.trace(&loaded.resolve(file))))?;
+                hashes.insert(path, trace.hash.clone());
+                Some(trace)
             };
-            if let Some((_, hash)) = &trace {
-                hashes.insert(path, hash.clone());
-            }
-            traces.push(trace.map(|(trace, _)| trace));
+            let replayed = file("path", workload.path.as_ref().filter(|_| workload.kind == WorkloadKind::Trace));
+            let drawn = file("tokens_from", workload.tokens_from.as_ref());
+            let replayed = replayed.map(|trace| trace.replayed(&table, workload, &mut problems));
+            traces.push(replayed.and_then(|rows| rows.map_err(|problem| problems.push(problem)).ok()));
+            drawn_tokens.push(drawn.map(|trace| trace.drawn_from(&table, workload, &mut problems)));
         }
         let fading_traces = self.fading_traces(loaded, &mut problems, &mut hashes);
         let paths = mobility_traces(loaded, &mut problems, &mut hashes);
@@ -178,7 +182,19 @@ impl Library {
         let inputs = model.zip(cost).map(|(model, cost)| {
             let sizes = Geometry { name: String::new(), ..cost.geometry.clone() };
             hashes.insert("geometry".to_owned(), blake3_of(&format!("{sizes:?}")));
-            Inputs { model, corpus, table, surrogate, policies, traces, fading_traces, paths, cost, hashes }
+            Inputs {
+                model,
+                corpus,
+                table,
+                surrogate,
+                policies,
+                traces,
+                drawn_tokens,
+                fading_traces,
+                paths,
+                cost,
+                hashes,
+            }
         });
         (inputs, problems)
     }
@@ -317,11 +333,11 @@ impl Library {
         Ok(file)
     }
 
-    fn trace(&mut self, path: &Path) -> Result<(Arc<[TraceArrival]>, String), String> {
+    fn trace(&mut self, path: &Path) -> Result<TraceFile, String> {
         if let Some(trace) = self.traces.get(path) {
             return Ok(trace.clone());
         }
-        let trace = read_trace(path)?;
+        let trace = TraceFile::open(path)?;
         self.traces.insert(path.to_owned(), trace.clone());
         Ok(trace)
     }
@@ -384,50 +400,4 @@ fn blake3_of(text: &str) -> String {
 
 fn is_name(cost_as: &str) -> bool {
     cost_as == "self" || Geometry::named(cost_as).is_some()
-}
-
-/// Reads `arrival_s, prompt_tokens[, output_tokens]`, sorted by time.
-fn read_trace(path: &Path) -> Result<(Arc<[TraceArrival]>, String), String> {
-    let file = path.display();
-    let bytes = std::fs::read(path).map_err(|error| format!("{file}: {error}"))?;
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(bytes.as_slice());
-    let headers = reader.headers().map_err(|error| format!("{file}: {error}"))?.clone();
-    let find = |name: &str| headers.iter().position(|header| header == name);
-    let need = |name: &str| {
-        find(name).ok_or_else(|| {
-            format!("{file}: no column `{name}`; a trace has arrival_s, prompt_tokens and maybe output_tokens")
-        })
-    };
-    let (arrival_at, prompt_at, output_at) = (need("arrival_s")?, need("prompt_tokens")?, find("output_tokens"));
-    let mut rows: Vec<TraceArrival> = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|error| format!("{file}: {error}"))?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let cell = |at: usize| record.get(at).unwrap_or_default();
-        let refuse = |column: &str, at: usize, allowed: &str| {
-            format!("{file}, line {line}: `{column}` is `{}`; allowed: {allowed}", cell(at))
-        };
-        let at = cell(arrival_at).parse::<f64>().ok().and_then(|seconds| SimTime::from_secs_f64(seconds).ok());
-        let at = at.ok_or_else(|| refuse("arrival_s", arrival_at, "seconds of at least 0"))?;
-        if rows.last().is_some_and(|last| at < last.at) {
-            return Err(format!(
-                "{file}, line {line}: arrival_s = {at} is before the line above; sort the trace by time"
-            ));
-        }
-        let count = |column: &str, at: usize| {
-            let value = cell(at).parse::<u32>().ok().filter(|&tokens| tokens > 0);
-            value.ok_or_else(|| refuse(column, at, "a whole number above 0"))
-        };
-        let prompt_tokens = count("prompt_tokens", prompt_at)?;
-        let output_tokens = output_at.map(|at| count("output_tokens", at)).transpose()?;
-        if output_tokens > Some(WorkloadTable::MOST_OUTPUT_TOKENS) {
-            let at = output_at.unwrap_or_default();
-            return Err(refuse("output_tokens", at, &format!("1 to {}", WorkloadTable::MOST_OUTPUT_TOKENS)));
-        }
-        rows.push(TraceArrival { at, prompt_tokens, output_tokens });
-    }
-    if rows.is_empty() {
-        return Err(format!("{file}: no rows"));
-    }
-    Ok((rows.into(), blake3::hash(&bytes).to_hex().to_string()))
 }

@@ -1,6 +1,6 @@
 //! One run: from a checked scenario to a sealed folder of results.
 //!
-//! [`inputs`] loads what the scenario names ([`mobility_trace`] reads paths of UEs), [`assembly`] turns both into a
+//! [`inputs`] loads what the scenario names ([`traces`] the requests that somebody recorded, [`mobility_trace`] paths of UEs), [`assembly`] turns both into a
 //! network, [`identity`] names the run by everything that its results depend on,
 //! [`results`] gives it a folder that never passes for finished before it is,
 //! [`runner`] runs one or many, [`evaluation`] judges what was learned, [`profile`] measures the model's perplexity over
@@ -25,4 +25,7 @@ pub mod results;
 pub mod runner;
 pub mod signals;
 pub mod theory;
+mod timestamp;
+pub mod traces;
 pub mod wording;
+mod workloads;

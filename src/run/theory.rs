@@ -2,7 +2,7 @@
 
 use crate::network::ports::ServiceMode;
 use crate::network::spec::{Discipline, OutageSpec, ServiceLaw};
-use crate::network::workload::Arrivals;
+use crate::network::workload::{Arrivals, PromptTokens};
 use crate::run::assembly::Assembly;
 
 /// M/M/1: means of a stable queue.
@@ -28,8 +28,11 @@ impl Mm1 {
         let mut arrival_rate = 0.0;
         for group in &network.groups {
             let Arrivals::Poisson { rate_per_s } = group.workload.arrivals else { return None };
-            // Each round of a session comes to the edge anew.
-            if group.workload.output_tokens > 1 {
+            // Each round of a session comes to the edge anew, and so does each turn of a conversation.
+            if matches!(group.workload.prompt_tokens, PromptTokens::Bootstrap(_)) {
+                return None;
+            }
+            if group.workload.output_tokens > 1 || group.workload.conversation.is_some() {
                 return None;
             }
             arrival_rate += rate_per_s * f64::from(group.count);

@@ -24,6 +24,7 @@ mod unused;
 mod validate;
 pub mod values;
 mod walk;
+mod workload_checks;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

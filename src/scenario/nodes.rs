@@ -59,6 +59,14 @@ pub enum WorkloadKind {
     /// Independent exponential gaps of mean 1/`rate_per_s`.
     #[default]
     Poisson,
+    /// A Poisson process whose rate switches between the two `rates_per_s`, after exponential stays of mean `sojourns_s` (MMPP-2).
+    Mmpp,
+    /// Poisson arrivals at `rate_per_s` in exponential times of mean `on_s`, none in those of mean `off_s` between.
+    OnOff,
+    /// Independent gaps of a Gamma law with mean 1/`rate_per_s` and `shape` or `cv`.
+    Gamma,
+    /// Independent gaps of a Weibull law with mean 1/`rate_per_s` and `shape` or `cv`.
+    Weibull,
     /// Equal gaps of 1/`rate_per_s`; the UEs of a group are staggered evenly.
     Deterministic,
     /// The next request an exponential think time after the last one ended.
@@ -73,19 +81,57 @@ pub enum WorkloadKind {
 pub struct WorkloadTable {
     /// When requests arrive.
     pub kind: WorkloadKind,
-    /// "poisson", "deterministic": requests per second of each UE. Default: 0.1.
+    /// "poisson", "deterministic", "gamma", "weibull": requests per second of each UE; "on-off": while it is on. With `turns`: conversations. Default: 0.1.
     #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1e9))]
     pub rate_per_s: Option<f64>,
-    /// "closed-loop": mean think time \[s\]. Default: 1.
+    /// "mmpp": requests per second of each UE in the first and in the second state, such as `[2.0, 0.1]`; one may be 0.
+    pub rates_per_s: Option<[f64; 2]>,
+    /// "mmpp": mean time in the first and in the second state \[s\].
+    pub sojourns_s: Option<[f64; 2]>,
+    /// "on-off": mean time that a UE is on \[s\].
+    #[schemars(range(min = 1e-6, max = 1e9))]
+    pub on_s: Option<f64>,
+    /// "on-off": mean time that a UE is off \[s\].
+    #[schemars(range(min = 1e-6, max = 1e9))]
+    pub off_s: Option<f64>,
+    /// "gamma", "weibull": shape of the law of gaps; 1 is exponential, below 1 is burstier.
+    #[schemars(range(min = 0.001, max = 10_000))]
+    pub shape: Option<f64>,
+    /// "gamma", "weibull": instead of `shape` the coefficient of variation of gaps, standard deviation over mean; 1 is exponential, above 1 is burstier.
+    #[schemars(range(min = 0.01, max = 30))]
+    pub cv: Option<f64>,
+    /// "closed-loop": mean think time \[s\]; with `turns`: mean time from an answer to the next prompt of a conversation. Default: 1.
     #[schemars(range(min = 0.0, max = 1e9))]
     pub think_time_s: Option<f64>,
-    /// "trace": CSV with the columns `arrival_s, prompt_tokens` and maybe `output_tokens`, sorted by time.
+    /// "trace": CSV file sorted by time with the columns `arrival_s, prompt_tokens` and maybe `output_tokens`; or as the Azure LLM inference traces (`TIMESTAMP, ContextTokens, GeneratedTokens`), BurstGPT (`Timestamp, Request tokens, Response tokens`) or Vidur (`arrived_at, num_prefill_tokens, num_decode_tokens`) have them. Times of Azure and BurstGPT count from the file's first row; rows without an answer are left out.
     pub path: Option<String>,
+    /// "trace": first second of the trace that is replayed, as time 0. Default: 0.
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub trace_from_s: Option<f64>,
+    /// "trace": the replay ends before this second of the trace. Default: its end.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1e9))]
+    pub trace_to_s: Option<f64>,
+    /// "trace": factor of all gaps; 2 halves the load. Default: 1.
+    #[schemars(range(min = 1e-6, max = 1e6))]
+    pub trace_scale: Option<f64>,
     /// Tokens of a prompt: a number, or `{ min, max, draw = "per-request" }`.
     pub prompt_tokens: Count,
+    /// Instead of `prompt_tokens` and `output_tokens`: a trace, of any kind that `path` reads, from whose rows each request draws its pair of numbers, with replacement.
+    pub tokens_from: Option<String>,
+    /// "trace", or with `tokens_from`: longer prompts are cut to so many tokens. Default: none is.
+    #[schemars(range(min = 1, max = 16_777_216))]
+    pub max_prompt_tokens: Option<u32>,
+    /// "trace", or with `tokens_from`: of more tokens asked for, only so many are. Default: all.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_output_tokens: Option<u32>,
     /// Tokens asked for; with more than one a request is a session that sends a row for each further token. A trace with this column brings its own.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub output_tokens: u32,
+    /// Requests come in conversations of so many turns: a number, or `{ min, max, draw = "per-request" }`, drawn for each conversation. A turn's prompt holds all earlier prompts and answers, and its own `prompt_tokens`; a turn that fails is the last. Default: requests are alone.
+    pub turns: Option<Count>,
+    /// With `turns`: longest prompt; of more, what was said first is forgotten. Default: 16777216, the longest that there is.
+    #[schemars(range(min = 1, max = 16_777_216))]
+    pub max_context_tokens: Option<u32>,
 }
 
 impl WorkloadTable {
@@ -93,6 +139,10 @@ impl WorkloadTable {
     pub const RATE_PER_S: f64 = 0.1;
     /// Most tokens of a session.
     pub const MOST_OUTPUT_TOKENS: u32 = 1_000_000;
+    /// Most tokens of a prompt.
+    pub const MOST_PROMPT_TOKENS: u32 = 1 << 24;
+    /// Most turns of a conversation.
+    pub const MOST_TURNS: u32 = 100_000;
     /// Mean think time where the scenario says none \[s\].
     pub const THINK_TIME_S: f64 = 1.0;
 }
@@ -102,10 +152,24 @@ impl Default for WorkloadTable {
         Self {
             kind: WorkloadKind::Poisson,
             rate_per_s: None,
+            rates_per_s: None,
+            sojourns_s: None,
+            on_s: None,
+            off_s: None,
+            shape: None,
+            cv: None,
             think_time_s: None,
             path: None,
+            trace_from_s: None,
+            trace_to_s: None,
+            trace_scale: None,
             prompt_tokens: Count::Number(64),
+            tokens_from: None,
+            max_prompt_tokens: None,
+            max_output_tokens: None,
             output_tokens: 1,
+            turns: None,
+            max_context_tokens: None,
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::channel::{Concealment, FadingKind, LossUnit, Reception};
 use crate::scenario::air::{ChannelKind, ChannelTable, DecodeTable, DeliveryName, RadioTable, SharingKind};
-use crate::scenario::nodes::{DisciplineName, EdgeTable};
+use crate::scenario::nodes::{DisciplineName, EdgeTable, WorkloadKind, WorkloadTable};
 use crate::scenario::problem::Problem;
 use crate::scenario::schema::{
     ActionKind, ControllerKind, ControllerTable, EvaluationTable, QualitySourceName, QualityTable, RewardKind,
@@ -163,6 +163,17 @@ pub fn unused(scenario: &Scenario) -> Vec<Problem> {
     idle("quality.table".into(), scenario.quality.table.is_some() && !scenario.reads_table(), because);
     let steps = scenario.stop.env_steps.is_some() && scenario.service.mode != ServiceModeName::Split;
     idle("stop.env_steps".into(), steps, "only mode \"split\" has decisions");
+    for (index, ue) in scenario.ue.iter().enumerate() {
+        let (workload, default) = (&ue.workload, WorkloadTable::default());
+        let key = |name: &str| format!("ue[{index}].workload.{name}");
+        let drawn = workload.tokens_from.is_some() && workload.prompt_tokens != default.prompt_tokens;
+        idle(key("prompt_tokens"), drawn, "tokens_from brings prompts");
+        let alone = workload.turns.as_ref().is_some_and(|turns| turns.bounds().1 <= 1);
+        let because = "a conversation has one turn";
+        idle(key("max_context_tokens"), alone && workload.max_context_tokens.is_some(), because);
+        let thinks = workload.think_time_s.is_some() && workload.kind != WorkloadKind::ClosedLoop;
+        idle(key("think_time_s"), alone && thinks, because);
+    }
     let (edge, default) = (&scenario.edge, EdgeTable::default());
     let batch = edge.discipline == DisciplineName::Batch;
     idle("edge.max_batch".into(), !batch && edge.max_batch != default.max_batch, "the edge serves no batches");

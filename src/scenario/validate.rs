@@ -8,11 +8,12 @@ use crate::scenario::cell_checks::check_cells;
 use crate::scenario::codec_checks::check_codec;
 use crate::scenario::devices;
 use crate::scenario::learning::{check_evaluation, check_file_name, check_learner};
-use crate::scenario::nodes::{DisciplineName, UeTable, WorkloadKind, WorkloadTable};
+use crate::scenario::nodes::{DisciplineName, UeTable};
 use crate::scenario::problem::Problem;
 use crate::scenario::schema::{ActionKind, ControllerKind, NO_MODEL, QualitySourceName, RewardKind, Scenario};
 use crate::scenario::values::{Count, NumberOr, SplitMax, Varying};
 use crate::scenario::walk::nearest;
+use crate::scenario::workload_checks::check_workload;
 
 /// Every problem and warning of a scenario whose keys, types and ranges are right.
 pub fn validate(scenario: &Scenario) -> Vec<Problem> {
@@ -140,7 +141,7 @@ fn check_split(problems: &mut Vec<Problem>, scenario: &Scenario) {
 }
 
 /// A whole number or range within `bounds`; `only_draw` is the one draw that makes sense.
-fn check_count(
+pub(super) fn check_count(
     problems: &mut Vec<Problem>,
     path: &str,
     count: &Count,
@@ -365,29 +366,6 @@ fn check_device(problems: &mut Vec<Problem>, path: &str, device: &str, scenario:
             .with_allowed(names.join(", "));
         problems.push(with_nearest(problem, device, names.into_iter()));
     }
-}
-
-fn check_workload(problems: &mut Vec<Problem>, path: &str, workload: &WorkloadTable) {
-    let mut only = |name: &str, given: bool, kinds: &[WorkloadKind], names: &str| {
-        if given && !kinds.contains(&workload.kind) {
-            problems.push(
-                Problem::error(format!("{path}.{name}"), format!("{name} belongs to kind = {names}"))
-                    .with_hint("leave it out, or change the kind"),
-            );
-        }
-    };
-    let rates = [WorkloadKind::Poisson, WorkloadKind::Deterministic];
-    only("rate_per_s", workload.rate_per_s.is_some(), &rates, "\"poisson\" or \"deterministic\"");
-    only("think_time_s", workload.think_time_s.is_some(), &[WorkloadKind::ClosedLoop], "\"closed-loop\"");
-    only("path", workload.path.is_some(), &[WorkloadKind::Trace], "\"trace\"");
-    if workload.kind == WorkloadKind::Trace && workload.path.is_none() {
-        problems.push(
-            Problem::error(format!("{path}.kind"), "a trace needs its file")
-                .with_hint("add path = \"….csv\" with the columns arrival_s, prompt_tokens and maybe output_tokens"),
-        );
-    }
-    let per_request = Some(crate::channel::Draw::PerRequest);
-    check_count(problems, &format!("{path}.prompt_tokens"), &workload.prompt_tokens, (1, 1 << 24), per_request);
 }
 
 fn check_edge(problems: &mut Vec<Problem>, scenario: &Scenario) {

@@ -6,7 +6,9 @@
 //! * [`StudentInterval`]: a confidence interval for a mean.
 //! * [`ks_statistic`]: the distance of a sample from a distribution.
 //! * [`normal_cdf`]: the standard normal distribution function.
+//! * [`gamma_inverse`]: quantiles of the gamma distribution.
 
+mod gamma;
 mod interval;
 mod kolmogorov_smirnov;
 mod moments;
@@ -14,6 +16,7 @@ mod normal;
 mod quantiles;
 mod time_average;
 
+pub use gamma::{gamma_inverse, ln_gamma, regularised_gamma};
 pub use interval::{StudentInterval, mean_interval, student_t_quantile};
 pub use kolmogorov_smirnov::{ks_critical_value, ks_statistic};
 pub use moments::Moments;

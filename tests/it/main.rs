@@ -33,6 +33,7 @@ mod network_decisions;
 mod network_sessions;
 mod network_support;
 mod network_theory;
+mod network_traffic;
 mod network_uplink;
 mod network_workload;
 mod profile;
@@ -52,6 +53,7 @@ mod study_plan;
 mod study_run;
 mod study_submit;
 mod study_support;
+mod traces;
 
 /// Cases of a property test: as many as usual, or as `PROPTEST_CASES` says.
 pub fn cases(usual: u32) -> u32 {

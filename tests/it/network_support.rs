@@ -55,7 +55,7 @@ owned! {
         ttft_s: Option<SimTime>, tpot_s: Option<f64>, e2e_s: Option<SimTime>, deadline_met: Option<bool>, ue_flop: Option<f64>,
         edge_flop: Option<f64>, ue_energy_j: Option<f64>, tx_energy_j: Option<f64>, nll_sum: Option<f64>,
         tokens_scored: Option<u32>, ppl_clean: Option<f64>, ppl: Option<f64>, reward: Option<f64>,
-        outcome: Outcome,
+        outcome: Outcome, conversation: Option<u32>, turn: Option<u32>,
     } words { quality_source, }
 }
 
