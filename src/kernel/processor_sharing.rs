@@ -213,6 +213,15 @@ impl<J: Copy> ProcessorSharing<J> {
         Some(SimTime::from_nanos(nanos as u64).min(flow.work))
     }
 
+    /// The work that a flow in service has received by `now`, to the nearest nanosecond; `None` if
+    /// it is not in service.
+    pub fn received(&self, now: SimTime, id: FlowId) -> Option<SimTime> {
+        let flow = self.flow(id)?;
+        let received = self.history.back()?.virtual_time_at(now) - self.curve_from(flow.origin)?.origin;
+        let nanos = (received + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS;
+        Some(SimTime::from_nanos(nanos as u64).min(flow.work))
+    }
+
     /// Appends to `out` the real instants at which the departed flow had received
     /// each of the given amounts of work, which must increase; an amount beyond
     /// its work counts as its work. Rounded up to the nanosecond, as departures are.

@@ -48,6 +48,11 @@ pub enum Event {
         /// The request.
         request: RequestId,
     },
+    /// A UE's battery may be empty.
+    BatteryCheck {
+        /// The UE.
+        ue: u32,
+    },
     /// The state is sampled.
     Sample,
 }
@@ -62,7 +67,7 @@ impl Event {
             Self::EdgeDone { .. } | Self::EdgeDeparture | Self::BatchDone => 1,
             Self::UplinkDeparture => 2,
             Self::UeDone { .. } => 3,
-            Self::Deadline { .. } | Self::RowDeadline { .. } => 4,
+            Self::Deadline { .. } | Self::RowDeadline { .. } | Self::BatteryCheck { .. } => 4,
             Self::Retransmit { .. } => 5,
             Self::Arrival { .. } => 6,
             Self::BatchTimer => 7,

@@ -7,16 +7,18 @@
 //! packet; `edge.rs` queues it again and runs the rest; [`rounds`] sends a request for
 //! several tokens round again, with `row_delivery.rs` on the air; `ending.rs` returns
 //! the result and writes its row; `ledger.rs` lets the row wait for its quality and
-//! the decision for its reward.
+//! the decision for its reward. `energy.rs` and `battery.rs` keep account of what all that takes.
 //!
 //! [`simulation`] is the event loop, [`event`] the table of events, [`world`] the
 //! state, [`spec`] what defines a network, [`ports`] what it asks of others, and
 //! [`rows`] what it gives.
 
+pub mod battery;
 pub mod compute;
 pub mod costs;
 mod edge;
 mod ending;
+pub mod energy;
 pub mod event;
 mod ledger;
 mod load;

@@ -36,6 +36,7 @@ impl Simulation<'_> {
         let Some(log) = request.uplink.as_mut() else { return Ok(()) };
         let airtime = log.pending_share(log.airtime.as_nanos());
         request.since = now;
+        let ue = request.ue;
         if airtime == 0 {
             request.spend(UPLINK_AIR, SimTime::ZERO);
             request.spend(UPLINK_WAIT, SimTime::ZERO);
@@ -44,8 +45,11 @@ impl Simulation<'_> {
             self.instants.resize(packets as usize, now);
             return self.arrived_over_the_air(now, id);
         }
+        self.settle(now, ue);
         let flow = self.world.uplink.arrive(now, SimTime::from_nanos(airtime), id);
+        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         request.phase = Phase::Uplink { flow };
+        self.drain_for_sending(now, ue, id);
         self.reschedule_uplink();
         Ok(())
     }
@@ -83,6 +87,9 @@ impl Simulation<'_> {
         if let Some(request) = self.world.requests.get_mut(id) {
             request.spend(UPLINK_AIR, departed.work);
             request.spend(UPLINK_WAIT, (now - request.since).saturating_sub(departed.work));
+            let (ue, since) = (request.ue, request.since);
+            self.book_on_air(since, now, ue, departed.work);
+            self.sent(now, ue, id, departed.work);
             self.arrived_over_the_air(now, id)?;
         }
         Ok(())

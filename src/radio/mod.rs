@@ -5,5 +5,5 @@
 mod energy;
 mod link;
 
-pub use energy::transmit_power_w;
+pub use energy::{sleep_power_w, transmit_power_w};
 pub use link::{LinkMode, Payload, PayloadKind, UplinkSpec};

@@ -19,12 +19,14 @@ use crate::network::spec::{
     OutageSpec, RowDelivery, ServiceLaw, SplitSpec,
 };
 use crate::network::workload::{Arrivals, PromptTokens, Workload};
-use crate::radio::{LinkMode, UplinkSpec, transmit_power_w};
+use crate::radio::{LinkMode, UplinkSpec, sleep_power_w, transmit_power_w};
 use crate::rl::RegressionSettings;
 use crate::run::checks::check_inputs;
 use crate::run::inputs::{Inputs, Library};
+use crate::run::memory::fit_memory;
 use crate::run::wording::counted;
 use crate::scenario::air::{ChannelTable, DeliveryName, SharingKind};
+use crate::scenario::device_table::DeviceTable;
 use crate::scenario::nodes::{DisciplineName, ServiceLawName, UeTable, WorkloadKind, WorkloadTable};
 use crate::scenario::schema::{
     ControllerScope, ControllerTable, QualitySourceName, RewardKind, Scenario, ServiceModeName,
@@ -145,7 +147,7 @@ impl Assembly {
         let devices: serde_json::Map<String, serde_json::Value> = groups
             .chain([&scenario.edge.device])
             .filter_map(|name| {
-                Some((name.clone(), serde_json::to_value(devices::table(name, &scenario.device)?).ok()?))
+                Some((name.clone(), serde_json::to_value(devices::table(name, scenario)?).ok()?))
             })
             .collect();
         let geometry = &self.network.cost.geometry;
@@ -241,8 +243,11 @@ fn network(scenario: &Scenario, inputs: &Inputs, problems: &mut Vec<Problem>) ->
         channel: by_name(channels.iter().map(|table| table.name.as_deref()).collect(), ue.channel.as_deref()),
         controller: by_name(controllers.iter().map(|table| table.name.as_deref()).collect(), ue.controller.as_deref()),
         tx_power_w: power,
+        sleep_power_w: sleep_power_w(radio.sleep_power_units, radio.power_unit_mw),
+        battery_j: ue.battery_j,
+        max_split: layers,
     };
-    NetworkSpec {
+    let mut network = NetworkSpec {
         mode: match scenario.service.mode {
             ServiceModeName::Split => ServiceMode::Split,
             ServiceModeName::DeviceOnly => ServiceMode::DeviceOnly,
@@ -273,18 +278,14 @@ fn network(scenario: &Scenario, inputs: &Inputs, problems: &mut Vec<Problem>) ->
         steps_of_each: Vec::new(),
         sample_interval: (scenario.output.sample_interval_s > 0.0)
             .then(|| SimTime::from_secs_saturating(scenario.output.sample_interval_s)),
-    }
+    };
+    fit_memory(scenario, inputs, &mut network, problems);
+    network
 }
 
 fn device(name: &str, scenario: &Scenario) -> Processor {
     // `validate` has refused unknown names.
-    devices::find(name, &scenario.device).unwrap_or(Processor {
-        flop_per_s: f64::INFINITY,
-        bytes_per_s: f64::INFINITY,
-        bytes_per_parameter: 0.0,
-        overhead_s: 0.0,
-        power_w: 0.0,
-    })
+    devices::find(name, scenario).unwrap_or_else(|| devices::processor(&DeviceTable::default()))
 }
 
 fn split(scenario: &Scenario, layers: u32, problems: &mut Vec<Problem>) -> SplitSpec {

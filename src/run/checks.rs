@@ -184,7 +184,7 @@ fn check_row_deadline(scenario: &Scenario, network: &NetworkSpec, index: usize, 
 }
 
 /// Prompt and output tokens that a workload asks for; of lengths that are drawn, least and largest.
-fn lengths(workload: &Workload) -> BTreeSet<(u32, u32)> {
+pub(super) fn lengths(workload: &Workload) -> BTreeSet<(u32, u32)> {
     match (&workload.arrivals, workload.prompt_tokens) {
         (Arrivals::Trace(trace), _) => {
             trace.iter().map(|row| (row.prompt_tokens, row.output_tokens.unwrap_or(workload.output_tokens))).collect()

@@ -15,6 +15,7 @@ pub mod fit;
 pub mod identity;
 pub mod inputs;
 pub mod manifest;
+mod memory;
 pub mod profile;
 mod quality_checks;
 pub mod results;

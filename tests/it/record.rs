@@ -59,6 +59,8 @@ fn dropped(request_id: u64, ue_id: u32, arrival_s: SimTime) -> RequestRow<'stati
         quality_source: None,
         reward: None,
         outcome: Outcome::Dropped,
+        layer_load_s: None,
+        battery_j: None,
     }
 }
 
