@@ -9,7 +9,6 @@ use crate::units::SimTime;
 /// that is decided about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[schemars(extend("x-planned" = ["battery"]))]
 pub enum Observed {
     /// σ, scaled by its bounds in the scenario.
     NoiseStd,
@@ -33,11 +32,13 @@ pub enum Observed {
     EdgeQueue,
     /// Jobs in service at the edge: (n - 1)/(n + 1).
     EdgeBusy,
+    /// Share of the UE's battery that is left, 0 to 1 scaled to -1 to 1. Only for UEs with a battery.
+    Battery,
 }
 
 impl Observed {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NoiseStd,
         Self::RayleighScale,
         Self::LossProbability,
@@ -49,6 +50,7 @@ impl Observed {
         Self::UeQueue,
         Self::EdgeQueue,
         Self::EdgeBusy,
+        Self::Battery,
     ];
 
     /// The word in scenarios and policy files.
@@ -65,6 +67,7 @@ impl Observed {
             Self::UeQueue => "ue_queue",
             Self::EdgeQueue => "edge_queue",
             Self::EdgeBusy => "edge_busy",
+            Self::Battery => "battery",
         }
     }
 
@@ -86,6 +89,8 @@ impl Observed {
             Self::UeQueue => f64::from(state.ue_queue),
             Self::EdgeQueue => f64::from(state.edge_queue),
             Self::EdgeBusy => f64::from(state.edge_busy),
+            // The scenario has refused UEs without one.
+            Self::Battery => state.battery.unwrap_or(1.0),
         }
     }
 }
@@ -173,6 +178,7 @@ impl ObservationSpace {
                 Observed::StepInEpisode => within((0.0, f64::from(bounds.steps_per_episode.saturating_sub(1)))),
                 Observed::SnrDb => within((-20.0, 40.0)),
                 Observed::GainEstimate => within((0.0, 2.0)),
+                Observed::Battery => within((0.0, 1.0)),
                 Observed::GainAge | Observed::UeQueue | Observed::EdgeQueue | Observed::EdgeBusy => {
                     Scaling::Saturating { half: 1.0 }
                 }
@@ -227,12 +233,13 @@ mod tests {
             ue_queue: 0,
             edge_queue: 1,
             edge_busy: 9,
+            battery: Some(0.25),
         };
         let (ue, now, decision, step_in_episode) = (0, SimTime::ZERO, 0, 3);
         let mut seen =
             Observation { ue, now, decision, step_in_episode, conditions, split: 1, prompt_tokens: 64, state };
         let mean_gain = 0.75 * std::f64::consts::FRAC_PI_2.sqrt() - 1.0;
-        let expected = [0.0, 0.0, 1.0, -1.0, 0.5, 1.0, mean_gain as f32, 0.5, -1.0, 0.0, 0.8];
+        let expected = [0.0, 0.0, 1.0, -1.0, 0.5, 1.0, mean_gain as f32, 0.5, -1.0, 0.0, 0.8, -0.5];
         for (name, (value, expected)) in space.names().iter().zip(space.vector(&seen).iter().zip(expected)) {
             assert!((value - expected).abs() < 1e-6, "{name}: {value}, not {expected}");
         }

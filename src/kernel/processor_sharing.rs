@@ -267,7 +267,19 @@ impl<J: Copy> ProcessorSharing<J> {
         self.flow(id)?;
         self.prune();
         let flow = self.remove(now, id)?;
-        let received = self.history.back()?.virtual_time - self.curve_from(flow.origin, flow.weight)?.origin;
+        self.received_at(self.history.back()?.virtual_time, &flow)
+    }
+
+    /// The work that a flow in service has received by `now`, to the nearest nanosecond; `None` if
+    /// it is not in service.
+    pub fn received(&self, now: SimTime, id: FlowId) -> Option<SimTime> {
+        let flow = self.flow(id)?;
+        self.received_at(self.history.back()?.virtual_time_at(now), flow)
+    }
+
+    /// The work that a flow has received when virtual time is `virtual_time`.
+    fn received_at(&self, virtual_time: u128, flow: &Flow<J>) -> Option<SimTime> {
+        let received = virtual_time - self.curve_from(flow.origin, flow.weight)?.origin;
         let received = received.saturating_mul(u128::from(flow.weight));
         let nanos = (received + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS;
         Some(SimTime::from_nanos(nanos as u64).min(flow.work))

@@ -101,6 +101,11 @@ impl Air {
         Some(served)
     }
 
+    /// Airtime that a flow of a cell has had by now.
+    pub fn received(&self, cell: u32, now: SimTime, flow: FlowId) -> Option<SimTime> {
+        self.cells[cell as usize].flows.received(now, flow)
+    }
+
     fn left(&mut self, cell: u32) {
         self.active -= 1;
         self.busy -= u32::from(self.cells[cell as usize].flows.active() == 0);

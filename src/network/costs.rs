@@ -1,7 +1,7 @@
 //! What a request costs: work on either side of the split, values and bits on the air.
 
 use crate::llm::{CostModel, head_flop, layer_kv_bytes, scale_split};
-use crate::network::compute::Work;
+use crate::network::compute::{Pass, Work};
 use crate::network::ports::ServiceMode;
 use crate::network::spec::NetworkSpec;
 
@@ -20,10 +20,10 @@ const HEAD_TOKENS: usize = 1;
 
 /// Bytes of a cached key's or value's element: f16, as devices keep them whatever the
 /// format of their weights.
-const KV_BYTES_PER_VALUE: f64 = 2.0;
+pub const KV_BYTES_PER_VALUE: f64 = 2.0;
 
 /// Layers of the cost model that run on the UE.
-fn layers_on_ue(spec: &NetworkSpec, split: Option<u32>) -> usize {
+pub fn layers_on_ue(spec: &NetworkSpec, split: Option<u32>) -> usize {
     let layers = spec.cost.geometry.layers;
     match spec.mode {
         ServiceMode::Split => scale_split(split.unwrap_or(spec.split.min) as usize, spec.model_layers as usize, layers),
@@ -36,7 +36,8 @@ fn layers_on_ue(spec: &NetworkSpec, split: Option<u32>) -> usize {
 /// model: all of a request for one token, and the first round of a session.
 pub fn costs(spec: &NetworkSpec, split: Option<u32>, tokens: u32) -> Costs {
     let (cost, on_ue, tokens) = (&spec.cost, layers_on_ue(spec, split), tokens as usize);
-    place(spec, on_ue, cost.ue_flop(on_ue, tokens), cost.edge_flop(on_ue, tokens, HEAD_TOKENS), 0.0)
+    let flop = (cost.ue_flop(on_ue, tokens), cost.edge_flop(on_ue, tokens, HEAD_TOKENS));
+    place(spec, on_ue, flop, 0.0, Pass::Prefill)
 }
 
 /// Work of a decode round, whose one token attends to `context` positions, itself
@@ -44,20 +45,22 @@ pub fn costs(spec: &NetworkSpec, split: Option<u32>, tokens: u32) -> Costs {
 pub fn decode_costs(spec: &NetworkSpec, split: Option<u32>, context: u64) -> Costs {
     let (cost, on_ue, context) = (&spec.cost, layers_on_ue(spec, split), context as usize);
     let kv = layer_kv_bytes(&cost.geometry, context, KV_BYTES_PER_VALUE);
-    place(spec, on_ue, cost.ue_decode_flop(on_ue, context), cost.edge_decode_flop(on_ue, context), kv)
+    let flop = (cost.ue_decode_flop(on_ue, context), cost.edge_decode_flop(on_ue, context));
+    place(spec, on_ue, flop, kv, Pass::Decode)
 }
 
 /// The work of a pass on either side, given its FLOP and the bytes of keys and values
 /// per layer. Alone on the device the head runs there, too.
-fn place(spec: &NetworkSpec, on_ue: usize, ue_flop: f64, edge_flop: f64, layer_kv: f64) -> Costs {
+fn place(spec: &NetworkSpec, on_ue: usize, (ue_flop, edge_flop): (f64, f64), layer_kv: f64, pass: Pass) -> Costs {
     let geometry = &spec.cost.geometry;
     let (layer, on_edge) = (geometry.layer_parameters(), geometry.layers.saturating_sub(on_ue) as f64);
     let on_ue = on_ue as f64;
-    let ue = Work { flop: ue_flop, parameters: on_ue * layer, kv_bytes: on_ue * layer_kv };
+    let ue = Work { flop: ue_flop, parameters: on_ue * layer, kv_bytes: on_ue * layer_kv, pass };
     let edge = Work {
         flop: edge_flop,
         parameters: on_edge * layer + geometry.head_parameters(),
         kv_bytes: on_edge * layer_kv,
+        pass,
     };
     match spec.mode {
         ServiceMode::DeviceOnly => Costs {

@@ -1,7 +1,7 @@
 //! The edge: first come first served, processor sharing, or batches.
 
 use crate::kernel::Purpose;
-use crate::network::compute::Work;
+use crate::network::compute::{Pass, Work};
 use crate::network::event::Event;
 use crate::network::request::{EDGE_COMPUTE, EDGE_WAIT, Phase, Request, RequestId};
 use crate::network::simulation::{Simulation, SimulationError};
@@ -110,7 +110,8 @@ impl Simulation<'_> {
         }
         // Weights are read once for the batch, from its earliest split on; arithmetic adds up,
         // and so do the keys and values that each request reads.
-        let mut work = Work::default();
+        // A batch of further tokens alone goes at the speed of decoding.
+        let mut work = Work { pass: Pass::Decode, ..Work::default() };
         while self.world.edge.batch.len() < max_batch as usize {
             let Some(id) = self.next_at_edge() else { break };
             let Some(request) = self.world.requests.get_mut(id) else { continue };
@@ -120,11 +121,16 @@ impl Simulation<'_> {
             work.flop += request.edge_work.flop;
             work.parameters = work.parameters.max(request.edge_work.parameters);
             work.kv_bytes += request.edge_work.kv_bytes;
+            if request.edge_work.pass == Pass::Prefill {
+                work.pass = Pass::Prefill;
+            }
             self.world.edge.batch.push(id);
         }
         self.world.edge.batch_running = true;
         self.world.edge.in_service = self.world.edge.batch.len() as u32;
-        let done = now + self.spec.edge.processor.time(work);
+        let processor = &self.spec.edge.processor;
+        let done = now + processor.time(work);
+        self.book_edge(done, work.flop, work.bytes(processor.bytes_per_parameter));
         self.schedule(done, Event::BatchDone);
     }
 
@@ -142,6 +148,10 @@ impl Simulation<'_> {
 
     pub(super) fn on_edge_done(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         self.world.edge.in_service -= 1;
+        if let Some(request) = self.world.requests.get_mut(id) {
+            request.edge_done = 1.0;
+            self.book_edge_of(now, id);
+        }
         self.computed_at_edge(now, id)?;
         self.serve_edge(now);
         Ok(())
@@ -176,6 +186,7 @@ impl Simulation<'_> {
         request.spend(EDGE_COMPUTE, departed.work);
         request.spend(EDGE_WAIT, (now - request.since).saturating_sub(departed.work));
         request.edge_done = 1.0;
+        self.book_edge_of(now, departed.job);
         self.return_result(now, departed.job)
     }
 }

@@ -1,13 +1,13 @@
 //! How requests end: the way back, deadlines, the drain limit, and their rows.
 
 use crate::network::costs::{all_layers_flop, token_bits};
+use crate::network::energy::share;
 use crate::network::event::Event;
 use crate::network::ledger::Ended;
 use crate::network::ports::{Conditions, Delivery, QualityRequest, ServiceMode};
 use crate::network::request::{
     DOWNLINK, EDGE_COMPUTE, EDGE_WAIT, Phase, Request, RequestId, UE_COMPUTE, UE_WAIT, UPLINK_AIR, UPLINK_WAIT,
 };
-use crate::network::rounds::DeviceSession;
 use crate::network::rows::{Outcome, RequestRow};
 use crate::network::simulation::{Simulation, SimulationError};
 use crate::network::spec::Discipline;
@@ -67,6 +67,8 @@ impl<'p> Simulation<'p> {
     /// Takes a request out of wherever it is, and books the time and the work
     /// spent there so far.
     pub(super) fn abandon(&mut self, now: SimTime, id: RequestId) {
+        let Some(ue) = self.world.requests.get(id).map(|request| request.ue) else { return };
+        self.settle(now, ue);
         let Some(request) = self.world.requests.get_mut(id) else { return };
         if let Some((_, ticket)) = request.uplink.as_mut().and_then(|log| log.deadline.take()) {
             self.calendar.cancel(ticket);
@@ -85,17 +87,15 @@ impl<'p> Simulation<'p> {
             }
             Phase::UeCompute => {
                 request.spend(UE_COMPUTE, elapsed);
-                let ue = &mut self.world.ues[request.ue as usize];
-                ue.serving = None;
-                let processor = &self.spec.groups[ue.group as usize].processor;
+                let state = &mut self.world.ues[ue as usize];
+                state.serving = None;
+                let processor = &self.spec.groups[state.group as usize].processor;
                 if request.session.is_some() {
-                    self.ports.recorder.ue_computed(request.ue, request.since, now);
+                    self.ports.recorder.ue_computed(ue, request.since, now);
                 }
-                request.ue_done = if request.session.is_some() && self.spec.mode == ServiceMode::DeviceOnly {
-                    DeviceSession::share(self.spec, processor, request, elapsed)
-                } else {
-                    share(elapsed, request.ue_time)
-                };
+                request.book_service(request.progress(self.spec, processor, elapsed));
+                let since = request.since;
+                self.book_computing(since, now, ue);
             }
             Phase::Uplink { cell, flow } => {
                 self.take_off_air(now, id, cell, flow);
@@ -110,6 +110,7 @@ impl<'p> Simulation<'p> {
                 if let Discipline::Fifo { .. } = self.spec.edge.discipline {
                     request.edge_done = share(elapsed, request.edge_time);
                     self.world.edge.in_service -= 1;
+                    self.book_edge_of(now, id);
                 } else {
                     // A batch runs on without looking back.
                     request.edge_done = 1.0;
@@ -121,10 +122,12 @@ impl<'p> Simulation<'p> {
                 request.spend(EDGE_WAIT, elapsed - served);
                 request.edge_done = share(served, request.edge_time);
                 self.world.edge.in_service -= 1;
+                self.book_edge_of(now, id);
                 self.reschedule_edge();
             }
             Phase::Downlink => request.spend(DOWNLINK, elapsed),
         }
+        self.rearm(now, ue);
     }
 
     /// Ends everything that is still under way at the drain limit.
@@ -150,9 +153,12 @@ impl<'p> Simulation<'p> {
             self.calendar.cancel(ticket);
         }
         self.progress.ended += 1;
+        self.last_end = self.last_end.max(now);
+        self.settle(now, request.ue);
         let group = &self.spec.groups[self.world.ues[request.ue as usize].group as usize];
         let goes_on = self.await_next_turn(now, &request, outcome);
-        if group.workload.is_closed_loop() && !goes_on {
+        // A UE that is off asks for nothing in return.
+        if group.workload.is_closed_loop() && !goes_on && !self.is_off(request.ue) {
             self.schedule_arrival(request.ue, now);
         }
         let row = self.row(now, &request, outcome);
@@ -253,7 +259,10 @@ impl<'p> Simulation<'p> {
             deadline_met: group.deadline.filter(|_| outcome != Outcome::Unfinished).map(|_| completed),
             ue_flop: served.then_some(request.ue_flop()),
             edge_flop: served.then_some(request.edge_flop()),
-            ue_energy_j: request.spent[UE_COMPUTE].map(|time| group.processor.energy(time)),
+            ue_energy_j: request.spent[UE_COMPUTE].map(|time| {
+                let bytes = request.ue_bytes(group.processor.bytes_per_parameter);
+                group.processor.energy(request.ue_flop(), bytes, time)
+            }),
             tx_energy_j: on_air.map(|time| match request.uplink.as_ref().filter(|log| log.link.is_some()) {
                 Some(log) => log.tx_energy_j,
                 None => group.tx_power_w * time.as_secs_f64(),
@@ -274,11 +283,8 @@ impl<'p> Simulation<'p> {
             handovers: request.uplink.as_ref().filter(|log| log.link.is_some()).map(|log| log.handovers),
             conversation: request.turn.map(|turn| turn.conversation),
             turn: request.turn.map(|turn| turn.number),
+            layer_load_s: request.loaded,
+            battery_j: ue.battery.as_ref().map(|battery| battery.left_j()),
         }
     }
-}
-
-/// `part / whole`, 1 for an empty whole.
-fn share(part: SimTime, whole: SimTime) -> f64 {
-    if whole == SimTime::ZERO { 1.0 } else { (part.as_nanos() as f64 / whole.as_nanos() as f64).min(1.0) }
 }

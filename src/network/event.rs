@@ -66,6 +66,11 @@ pub enum Event {
         /// The UE.
         ue: u32,
     },
+    /// A UE's battery may be empty.
+    BatteryCheck {
+        /// The UE.
+        ue: u32,
+    },
     /// The state is sampled.
     Sample,
 }
@@ -80,7 +85,7 @@ impl Event {
             Self::EdgeDone { .. } | Self::EdgeDeparture | Self::BatchDone => 1,
             Self::UplinkDeparture { .. } | Self::AttemptsOver { .. } => 2,
             Self::UeDone { .. } => 3,
-            Self::Deadline { .. } | Self::DeliveryDeadline { .. } => 4,
+            Self::Deadline { .. } | Self::DeliveryDeadline { .. } | Self::BatteryCheck { .. } => 4,
             Self::Measure { .. } | Self::Retransmit { .. } => 5,
             Self::Arrival { .. } | Self::NextTurn { .. } => 6,
             Self::BatchTimer => 7,

@@ -7,7 +7,7 @@
 //! packet, and `delivery.rs` says whether what was lost is sent again; `edge.rs` queues it
 //! again and runs the rest; [`rounds`] sends a request for several tokens round again; `ending.rs` returns
 //! the result and writes its row; `ledger.rs` lets the row wait for its quality and
-//! the decision for its reward.
+//! the decision for its reward. `energy.rs` and `battery.rs` keep account of what all that takes.
 //!
 //! [`modulated`] and [`renewal`] are laws of arrivals, [`conversation`] lets a request follow from another's answer.
 //!
@@ -16,6 +16,7 @@
 //! [`rows`] what it gives.
 
 mod air;
+pub mod battery;
 mod cell_link;
 pub mod cells;
 pub mod compute;
@@ -24,6 +25,7 @@ pub mod costs;
 mod delivery;
 mod edge;
 mod ending;
+pub mod energy;
 pub mod event;
 mod ledger;
 mod load;

@@ -2,6 +2,7 @@
 //! source, a reward, a recorder. Traits and plain data only.
 
 use crate::channel::ReceptionRecord;
+use crate::network::energy::UeEnergy;
 use crate::network::rows::{DecisionRow, RequestRow, SeriesRow, UpdateRow};
 use crate::units::SimTime;
 
@@ -57,6 +58,8 @@ pub struct NetworkState {
     pub edge_queue: u32,
     /// Jobs in service at the edge.
     pub edge_busy: u32,
+    /// Share of the battery that is left, 0 to 1. `None` without one.
+    pub battery: Option<f64>,
 }
 
 /// What a controller chose.
@@ -294,6 +297,10 @@ pub trait Recorder {
     /// A UE has computed from `from` to `to` for a session, whose passes needn't follow
     /// each other; what it computes for a request for one token is in the request's row.
     fn ue_computed(&mut self, _ue: u32, _from: SimTime, _to: SimTime) {}
+
+    /// What a UE drew between its requests, and what it has left: at the end of a run, and only
+    /// of UEs that have something to say.
+    fn ue_energy(&mut self, _ue: u32, _energy: &UeEnergy) {}
 
     /// A stop rule has ended arrivals at `at`. Rows of requests that end later come later.
     fn arrivals_ended(&mut self, _at: SimTime) {}

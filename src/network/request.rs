@@ -205,6 +205,16 @@ pub struct Request {
     pub ue_time: SimTime,
     /// Share of the UE work really done.
     pub ue_done: f64,
+    /// Share of its bytes really read.
+    pub ue_read: f64,
+    /// Parameters that the UE loads in front of its work.
+    pub load_parameters: f64,
+    /// Time that it takes to load them, before `ue_time`.
+    pub load_time: SimTime,
+    /// Time spent so; `None` where loading takes no time, or the UE has not begun.
+    pub loaded: Option<SimTime>,
+    /// Parameters really loaded.
+    pub loaded_parameters: f64,
     /// Share of the edge work really done.
     pub edge_done: f64,
     /// Episode of the UE when service began.
@@ -261,6 +271,11 @@ impl Request {
             edge_time: SimTime::ZERO,
             ue_time: SimTime::ZERO,
             ue_done: 0.0,
+            ue_read: 0.0,
+            load_parameters: 0.0,
+            load_time: SimTime::ZERO,
+            loaded: None,
+            loaded_parameters: 0.0,
             edge_done: 0.0,
             episode: None,
             spent: [None; 7],

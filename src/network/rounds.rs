@@ -30,6 +30,10 @@ pub struct Session {
     pub first_token: Option<SimTime>,
     /// Work of earlier rounds on the UE \[FLOP\].
     pub ue_flop: f64,
+    /// Parameters that earlier rounds read on the UE.
+    pub ue_parameters: f64,
+    /// Keys and values that earlier rounds read on the UE \[byte\].
+    pub ue_kv_bytes: f64,
     /// Work of earlier rounds on the edge \[FLOP\].
     pub edge_flop: f64,
 }
@@ -50,11 +54,14 @@ impl Request {
         let (split, tokens) = (self.decided.map(|decided| decided.split), self.prompt_tokens);
         let Some(session) = self.session.as_mut() else { return };
         session.ue_flop += self.ue_work.flop * self.ue_done;
+        session.ue_parameters += self.ue_work.parameters * self.ue_read;
+        session.ue_kv_bytes += self.ue_work.kv_bytes * self.ue_read;
         session.edge_flop += self.edge_work.flop * self.edge_done;
         session.round += 1;
         let costs = decode_costs(spec, split, u64::from(tokens) + u64::from(session.round));
         (self.ue_work, self.edge_work) = (costs.ue, costs.edge);
-        (self.ue_done, self.edge_done) = (0.0, 0.0);
+        (self.ue_done, self.ue_read, self.edge_done) = (0.0, 0.0, 0.0);
+        (self.load_parameters, self.load_time) = (0.0, SimTime::ZERO);
     }
 }
 
@@ -85,6 +92,7 @@ impl Simulation<'_> {
             request.ue_time = self.spec.groups[state.group as usize].processor.time(request.ue_work);
             let done = now + request.ue_time;
             self.schedule_phase_end(done, Event::UeDone { request: id }, id);
+            self.drain_for_service(now, ue);
             return true;
         }
         false
@@ -110,7 +118,7 @@ pub struct DeviceSession {
     pub first: SimTime,
     /// Time of all passes.
     pub time: SimTime,
-    /// Work of all passes; what is read is in the times.
+    /// Work of all passes, whatever each of them is.
     pub work: Work,
 }
 
@@ -121,6 +129,8 @@ impl DeviceSession {
         for (round, work) in passes(spec, tokens, output_tokens).enumerate() {
             session.time += processor.time(work);
             session.work.flop += work.flop;
+            session.work.parameters += work.parameters;
+            session.work.kv_bytes += work.kv_bytes;
             if round == 0 {
                 session.first = session.time;
             }
@@ -128,19 +138,24 @@ impl DeviceSession {
         session
     }
 
-    /// Share of the session's work that is done after `elapsed`.
-    pub fn share(spec: &NetworkSpec, processor: &Processor, request: &Request, elapsed: SimTime) -> f64 {
-        let (mut left, mut done) = (elapsed, 0.0);
+    /// Shares of the session's FLOP and of its bytes that are done after `elapsed`.
+    pub fn share(spec: &NetworkSpec, processor: &Processor, request: &Request, elapsed: SimTime) -> (f64, f64) {
+        let (mut left, mut done, mut read) = (elapsed, 0.0, 0.0);
+        let bytes = |work: Work| work.bytes(processor.bytes_per_parameter);
         for work in passes(spec, request.prompt_tokens, request.output_tokens) {
             let time = processor.time(work);
             if time > left {
-                done += work.flop * (left.as_nanos() as f64 / time.as_nanos() as f64);
+                let part = left.as_nanos() as f64 / time.as_nanos() as f64;
+                done += work.flop * part;
+                read += bytes(work) * part;
                 break;
             }
             left = left - time;
             done += work.flop;
+            read += bytes(work);
         }
-        done / request.ue_work.flop
+        let all = bytes(request.ue_work);
+        (done / request.ue_work.flop, if all > 0.0 { read / all } else { 1.0 })
     }
 }
 

@@ -145,11 +145,11 @@ pub(crate) use record;
 pub enum Outcome {
     /// The client has the result.
     Completed,
-    /// No part of the tensor (or of the prompt) arrived at the edge.
+    /// No part of the tensor (or of the prompt) arrived at the edge; or the UE's battery was empty before the result came.
     Outage,
     /// Its deadline passed; the remaining work was cancelled.
     Timeout,
-    /// The UE's queue was full at its arrival.
+    /// The UE's queue was full at its arrival, or its battery empty.
     Dropped,
     /// The drain limit came first.
     Unfinished,
@@ -240,7 +240,7 @@ record! {
         ue_flop: Option<f64>,
         /// Work done on the edge \[FLOP\].
         edge_flop: Option<f64>,
-        /// Energy of the UE's processor \[J\].
+        /// Energy of the UE's processor while it computed, or loaded layers, for the request \[J\].
         ue_energy_j: Option<f64>,
         /// Energy of the UE's transmitter \[J\].
         tx_energy_j: Option<f64>,
@@ -258,6 +258,10 @@ record! {
         reward: Option<f64>,
         /// `completed`, `outage`, `timeout`, `dropped` or `unfinished`.
         outcome: Outcome,
+        /// Part of `ue_compute_s` in which the UE loaded layers that it had not used before \[s\]. Empty where loading takes no time (no `load_gb_s`), and without a decision.
+        layer_load_s: Option<SimTime>,
+        /// Charge of the UE's battery when the request ended \[J\]; 0 of an outage for an empty battery and of what arrives behind it. Empty without a battery.
+        battery_j: Option<f64>,
         /// Number of the UE's conversation, from 0. Empty where requests don't form conversations.
         conversation: Option<u32>,
         /// Turn of the conversation, from 0. Its prompt holds all earlier prompts and answers.

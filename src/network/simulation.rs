@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::channel::{FadingError, Packets};
 use crate::kernel::{Calendar, Streams};
+use crate::network::energy::EdgeMeter;
 use crate::network::event::Event;
 use crate::network::ledger::Ledger;
 use crate::network::load::LoadClock;
@@ -70,6 +71,8 @@ pub struct Totals {
     pub uplink_utilisation: Option<f64>,
     /// Mean share of the edge's servers that was busy in that time.
     pub edge_utilisation: Option<f64>,
+    /// Energy of the edge from the warm-up to the end of the run \[J\]. `None` where there is none.
+    pub edge_energy_j: Option<f64>,
 }
 
 /// Why a simulation ended early.
@@ -103,6 +106,9 @@ pub struct Simulation<'p> {
     pub(super) progress: Progress,
     uplink_load: LoadClock,
     edge_load: LoadClock,
+    pub(super) edge_meter: EdgeMeter,
+    /// When the last request so far ended.
+    pub(super) last_end: SimTime,
     /// Whether arrivals have stopped for good.
     pub(super) closed: bool,
     arrivals_end: SimTime,
@@ -131,6 +137,8 @@ impl<'p> Simulation<'p> {
             progress: Progress::default(),
             uplink_load: LoadClock::new(spec.warmup, spec.duration),
             edge_load: LoadClock::new(spec.warmup, spec.duration),
+            edge_meter: EdgeMeter::default(),
+            last_end: SimTime::ZERO,
             closed: spec.max_requests == Some(0) || spec.max_steps == Some(0),
             arrivals_end: spec.duration,
             short_of_steps: spec.steps_of_each.iter().filter(|&&steps| steps > 0).count(),
@@ -139,6 +147,7 @@ impl<'p> Simulation<'p> {
         };
         for ue in 0..simulation.world.ues.len() as u32 {
             simulation.schedule_arrival(ue, SimTime::ZERO);
+            simulation.rearm(SimTime::ZERO, ue);
         }
         if spec.sample_interval.is_some() {
             simulation.schedule(SimTime::ZERO, Event::Sample);
@@ -179,16 +188,22 @@ impl<'p> Simulation<'p> {
             .and_then(|()| self.teach_the_rest())
             .map_err(|error| self.or_interrupted(error))?;
         self.progress.events = self.calendar.popped();
-        let servers = match self.spec.edge.discipline {
-            Discipline::Fifo { servers } => servers,
-            Discipline::ProcessorSharing | Discipline::Batch { .. } => 1,
-        };
+        // What the samples look at ends no run.
+        let end = self.arrivals_end.max(self.last_end);
+        self.record_ue_energy(end);
+        let edge_energy_j = self.edge_energy(end);
         Ok(Totals {
             progress: self.progress,
             arrivals_end: self.arrivals_end,
             uplink_utilisation: self.uplink_load.utilisation(self.world.air.cells.len() as u32),
-            edge_utilisation: self.edge_load.utilisation(servers),
+            edge_utilisation: self.edge_load.utilisation(self.servers()),
+            edge_energy_j,
         })
+    }
+
+    /// When arrivals end, or ended.
+    pub(super) fn arrivals_end(&self) -> SimTime {
+        self.arrivals_end
     }
 
     /// The drain limit, counted from the end of arrivals.
@@ -229,6 +244,7 @@ impl<'p> Simulation<'p> {
         };
         self.edge_load.set(now, busy);
         self.uplink_load.set(now, self.world.air.busy_cells());
+        self.edge_meter.set(now, self.spec.warmup, busy);
     }
 
     fn handle(&mut self, now: SimTime, event: Event) -> Result<(), SimulationError> {
@@ -251,6 +267,7 @@ impl<'p> Simulation<'p> {
             Event::Deadline { request } => self.on_deadline(now, request),
             Event::DeliveryDeadline { request } => self.on_delivery_deadline(now, request),
             Event::Measure { ue } => self.on_measure(now, ue),
+            Event::BatteryCheck { ue } => self.on_battery_check(now, ue),
             Event::Sample => self.on_sample(now),
         }
     }
@@ -259,11 +276,11 @@ impl<'p> Simulation<'p> {
         self.calendar.schedule(at, event.class(), event);
     }
 
-    /// Schedules the event that ends a request's phase. Only a deadline can
-    /// cancel it, so only requests with one pay for a ticket.
+    /// Schedules the event that ends a request's phase. Only a deadline or an empty
+    /// battery can cancel it, so only requests with one pay for a ticket.
     pub(super) fn schedule_phase_end(&mut self, at: SimTime, event: Event, id: RequestId) {
         let Some(request) = self.world.requests.get_mut(id) else { return };
-        if request.deadline.is_some() {
+        if request.deadline.is_some() || self.world.ues[request.ue as usize].battery.is_some() {
             request.pending = Some(self.calendar.schedule_cancellable(at, event.class(), event));
         } else {
             self.calendar.schedule(at, event.class(), event);

@@ -245,6 +245,12 @@ pub struct GroupSpec {
     pub weight: u32,
     /// Where its UEs are, in a network of cells.
     pub placement: Option<Placement>,
+    /// Power that the radio draws while it doesn't transmit \[W\].
+    pub sleep_power_w: f64,
+    /// Charge of the battery at the start \[J\]; `None` without one.
+    pub battery_j: Option<f64>,
+    /// Largest split that the memory has room for; at most [`SplitSpec::max`].
+    pub max_split: u32,
 }
 
 /// A controller table.

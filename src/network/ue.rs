@@ -3,7 +3,8 @@
 use crate::channel::Occasion;
 use crate::kernel::Purpose;
 use crate::network::conversation::{AwaitedTurn, Turn};
-use crate::network::costs::costs;
+use crate::network::costs::{costs, layers_on_ue};
+use crate::network::energy::ServiceProgress;
 use crate::network::event::Event;
 use crate::network::ledger::DecisionFacts;
 use crate::network::ports::{Conditions, NetworkState, Observation, ServiceMode};
@@ -66,8 +67,9 @@ impl Simulation<'_> {
         }
         let mut request = Request::new(number, ue, k, prompt, output_tokens, now);
         request.turn = turn;
-        let state = &mut self.world.ues[ue as usize];
-        if state.serving.is_some() && group.queue_capacity.is_some_and(|most| state.waiting >= most) {
+        let state = &self.world.ues[ue as usize];
+        let full = state.serving.is_some() && group.queue_capacity.is_some_and(|most| state.waiting >= most);
+        if full || self.is_off(ue) {
             return self.end(now, request, Outcome::Dropped);
         }
         let id = self.world.requests.insert(request);
@@ -88,8 +90,11 @@ impl Simulation<'_> {
 
     /// Starts the UE's next request if the UE is free.
     pub(super) fn serve_ue(&mut self, now: SimTime, ue: u32) {
-        let state = &mut self.world.ues[ue as usize];
-        if state.serving.is_some() || self.serve_round(now, ue) {
+        if self.world.ues[ue as usize].serving.is_some() || self.is_off(ue) {
+            return;
+        }
+        self.settle(now, ue);
+        if self.serve_round(now, ue) {
             return;
         }
         let state = &mut self.world.ues[ue as usize];
@@ -117,6 +122,9 @@ impl Simulation<'_> {
         let mut decided = None;
         if self.spec.mode == ServiceMode::Split {
             self.start_episode(ue, &occasion, (step % steps_per_episode) as u32);
+            let state = &mut self.world.ues[ue as usize];
+            // The layers of the first split are there from the start.
+            state.resident = state.resident.max(if step == 0 { state.split } else { 0 });
             let mut state = self.network_state(now, ue, &conditions);
             if let Some((_, sinr_db)) = believed {
                 state.snr_db = sinr_db;
@@ -135,7 +143,7 @@ impl Simulation<'_> {
             let decision = self.ports.controllers[controller as usize].decide(&observation);
             self.ledger.updated(self.ports.controllers[controller as usize].take_update());
             // A controller's word is bounded here, once, whatever its arithmetic says.
-            let split = decision.split.clamp(self.spec.split.min, self.spec.split.max);
+            let split = decision.split.clamp(self.spec.split.min, self.max_split(ue));
             self.world.ues[ue as usize].split = split;
             let run_step = self.progress.steps;
             self.progress.steps += 1;
@@ -166,7 +174,12 @@ impl Simulation<'_> {
             let session = DeviceSession::new(self.spec, processor, prompt_tokens, output_tokens);
             (costs.ue, ue_time, first_token) = (session.work, session.time, Some(now + session.first));
         }
+        let loading = self.load(ue, decided.map(|decided| decided.split));
         let Some(request) = self.world.requests.get_mut(id) else { return };
+        if let Some((parameters, time)) = loading {
+            (request.load_parameters, request.load_time, request.loaded) = (parameters, time, Some(SimTime::ZERO));
+        }
+        let busy = request.load_time + ue_time;
         request.spend(UE_WAIT, now - request.arrival);
         request.phase = Phase::UeCompute;
         request.since = now;
@@ -179,16 +192,38 @@ impl Simulation<'_> {
         if let Some(session) = request.session.as_mut() {
             session.first_token = first_token;
         }
-        self.schedule_phase_end(now + ue_time, Event::UeDone { request: id }, id);
+        self.schedule_phase_end(now + busy, Event::UeDone { request: id }, id);
+        self.drain_for_service(now, ue);
+    }
+
+    /// The largest split that a UE's memory has room for.
+    fn max_split(&self, ue: u32) -> u32 {
+        self.spec.groups[self.world.ues[ue as usize].group as usize].max_split
+    }
+
+    /// The parameters of the layers that a UE has not loaded yet and needs for a split, and the time
+    /// that loading takes; they stay. `None` where that takes no time, or nothing is to be loaded ever.
+    fn load(&mut self, ue: u32, split: Option<u32>) -> Option<(f64, SimTime)> {
+        let state = &mut self.world.ues[ue as usize];
+        let processor = &self.spec.groups[state.group as usize].processor;
+        let split = split.filter(|_| processor.load_bytes_per_s.is_some())?;
+        let layers = |split: u32| layers_on_ue(self.spec, Some(split)) as f64;
+        let further = layers(split.max(state.resident)) - layers(state.resident);
+        state.resident = state.resident.max(split);
+        let parameters = further * self.spec.cost.geometry.layer_parameters();
+        Some((parameters, processor.load_time(parameters)))
     }
 
     pub(super) fn on_ue_done(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+        let Some(ue) = self.world.requests.get(id).map(|request| request.ue) else { return Ok(()) };
+        self.settle(now, ue);
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         request.pending = None;
         request.spend(UE_COMPUTE, now - request.since);
-        request.ue_done = 1.0;
-        let (ue, since, round) = (request.ue, request.since, request.session.as_ref().map(|session| session.round));
+        request.book_service(ServiceProgress { done: 1.0, read: 1.0, loaded: request.load_time });
+        let (since, round) = (request.since, request.session.as_ref().map(|session| session.round));
         self.world.ues[ue as usize].serving = None;
+        self.book_computing(since, now, ue);
         if round.is_some() {
             self.ports.recorder.ue_computed(ue, since, now);
         }
@@ -197,6 +232,7 @@ impl Simulation<'_> {
             ServiceMode::Split | ServiceMode::EdgeOnly => self.send(now, id)?,
         }
         self.serve_ue(now, ue);
+        self.rearm(now, ue);
         Ok(())
     }
 
@@ -211,6 +247,7 @@ impl Simulation<'_> {
             ue_queue: state.waiting,
             edge_queue: self.world.edge.waiting,
             edge_busy: self.world.edge.in_service,
+            battery: state.battery.as_ref().map(|battery| battery.left_j() / battery.capacity_j),
         }
     }
 

@@ -40,8 +40,13 @@ impl Simulation<'_> {
         let Some(request) = self.world.requests.get_mut(id) else { return };
         let ue = &self.world.ues[request.ue as usize];
         let (cell, weight) = (ue.cell, self.spec.groups[ue.group as usize].weight);
+        let ue = request.ue;
+        self.settle(now, ue);
         let flow = self.world.air.join(cell, now, airtime, weight, id);
-        request.phase = Phase::Uplink { cell, flow };
+        if let Some(request) = self.world.requests.get_mut(id) {
+            request.phase = Phase::Uplink { cell, flow };
+        }
+        self.drain_for_sending(now, ue, id);
         self.on_air(now, id, cell);
         self.reschedule_uplink(cell);
     }
@@ -49,11 +54,19 @@ impl Simulation<'_> {
     /// Takes a request's flow off the air before its time.
     pub(super) fn take_off_air(&mut self, now: SimTime, id: RequestId, cell: u32, flow: FlowId) {
         let served = self.world.air.cancel(cell, now, flow).unwrap_or(SimTime::ZERO);
-        self.off_air(id, cell);
-        if let Some(request) = self.world.requests.get_mut(id) {
-            request.spend_on_air(now.saturating_sub(request.since), served);
-        }
+        self.left_air(now, id, cell, served);
         self.reschedule_uplink(cell);
+    }
+
+    /// Books a flow that has left the air after so much airtime.
+    fn left_air(&mut self, now: SimTime, id: RequestId, cell: u32, served: SimTime) {
+        self.off_air(id, cell);
+        let Some(request) = self.world.requests.get_mut(id) else { return };
+        let (ue, since) = (request.ue, request.since);
+        let served = served.min(now.saturating_sub(since));
+        request.spend_on_air(now.saturating_sub(since), served);
+        self.book_on_air(since, now, ue, served);
+        self.sent(now, ue, id, served);
     }
 
     /// Keeps exactly one event for the next departure from a cell's uplink.
@@ -86,10 +99,8 @@ impl Simulation<'_> {
             self.world.air.cells[cell as usize].flows.service_instants(&departed, offsets, &mut self.instants);
         }
         self.reschedule_uplink(cell);
-        self.off_air(id, cell);
-        let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
-        request.spend_on_air(now - request.since, departed.work);
-        let Some(log) = request.uplink.as_ref() else { return Ok(()) };
+        self.left_air(now, id, cell, departed.work);
+        let Some(log) = self.world.requests.get(id).and_then(|request| request.uplink.as_ref()) else { return Ok(()) };
         match log.attempts_until {
             Some(until) => self.attempts_served(now, id, until),
             None => {

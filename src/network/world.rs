@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 use crate::channel::{Fading, FadingError, Link, ParameterState};
 use crate::kernel::{ProcessorSharing, Streams, Ticket};
 use crate::network::air::Air;
+use crate::network::battery::Battery;
 use crate::network::cells::{Cellular, Ground, UeRadio};
 use crate::network::conversation::AwaitedTurns;
+use crate::network::energy::UeBusy;
 use crate::network::modulated::ChainCursor;
 use crate::network::request::{RequestId, Requests};
 use crate::network::spec::NetworkSpec;
@@ -48,6 +50,12 @@ pub struct Ue {
     pub last_gain: Option<(f64, SimTime)>,
     /// Cursors of σ, σ_h, h_th, P.
     pub walks: [ParameterState; 4],
+    /// The largest split whose layers are in its memory.
+    pub resident: u32,
+    /// Time in which it was busy.
+    pub busy: UeBusy,
+    /// Its battery, if it has one.
+    pub battery: Option<Box<Battery>>,
 }
 
 /// The edge's queue and servers.
@@ -141,6 +149,9 @@ impl World {
                     fading: Fading::new(&channel.fading, streams, Link { ue, cell })?,
                     last_gain: None,
                     walks: Default::default(),
+                    resident: 0,
+                    busy: UeBusy::default(),
+                    battery: members.battery_j.map(|capacity_j| Box::new(Battery::new(capacity_j))),
                 });
             }
         }

@@ -23,7 +23,7 @@ pub use adaptation::{
     Cqi, DEFAULT_BLER_SLOPE_DB, highest_cqi, resource_blocks, shannon_efficiency, sinr_needed, slot_nanos,
     transport_block_bits,
 };
-pub use energy::transmit_power_w;
+pub use energy::{sleep_power_w, transmit_power_w};
 pub use harq::{Combining, Harq, HarqOutcome, MAX_HARQ_TRANSMISSIONS, block_error_draw};
 pub use link::{LinkMode, Payload, PayloadKind, UplinkSpec};
 pub use multi_user_gain::{rayleigh_capacity_gain, rayleigh_multi_user_gain};

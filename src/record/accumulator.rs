@@ -58,7 +58,7 @@ pub(super) const EDGE_WAIT: usize = 6;
 pub(super) const EDGE_COMPUTE: usize = 7;
 pub(super) const DOWNLINK: usize = 8;
 
-/// What the requests of one UE come to: about 460 bytes. Times and counts are
+/// What the requests of one UE come to: about 470 bytes. Times and counts are
 /// exact integers; the rest are sums in the order of the rows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Accumulator {
@@ -96,6 +96,8 @@ pub(super) struct Accumulator {
     pub ue_energy: Sum<f64>,
     /// Energy of the transmitter \[J\].
     pub tx_energy: Sum<f64>,
+    /// Tokens of completed requests.
+    pub tokens: u64,
 }
 
 impl Accumulator {
@@ -140,6 +142,9 @@ impl Accumulator {
         self.rows.count(row.rows_lost, rows_sent(row));
         self.ue_energy.real(row.ue_energy_j);
         self.tx_energy.real(row.tx_energy_j);
+        if row.outcome == Outcome::Completed {
+            self.tokens += u64::from(row.output_tokens);
+        }
     }
 
     /// Takes in the requests of another one. Real sums depend on the order of
@@ -158,6 +163,7 @@ impl Accumulator {
         }
         self.e2e_max = self.e2e_max.max(other.e2e_max);
         self.busy += other.busy;
+        self.tokens += other.tokens;
         for (ours, theirs) in [
             (&mut self.nll, other.nll),
             (&mut self.nll_clean, other.nll_clean),
@@ -200,6 +206,8 @@ fn rows_sent(row: &RequestRow<'_>) -> Option<u32> {
     let decoded = row.output_tokens.saturating_sub(1);
     match row.outcome {
         Outcome::Completed => Some(row.prompt_tokens.saturating_add(decoded)),
+        // An empty battery cuts a session off, too.
+        Outcome::Outage if decoded > 0 && row.battery_j == Some(0.0) => None,
         // No session goes on after the outage of its prompt.
         Outcome::Outage => Some(row.prompt_tokens),
         Outcome::Timeout | Outcome::Dropped | Outcome::Unfinished => (decoded == 0).then_some(row.prompt_tokens),
@@ -212,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_ue_costs_little_memory() {
-        assert!(size_of::<Accumulator>() <= 464, "{} bytes", size_of::<Accumulator>());
+        assert!(size_of::<Accumulator>() <= 480, "{} bytes", size_of::<Accumulator>());
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod figures;
 mod recorder;
 mod summary;
 mod summary_row;
+mod ue_energy;
 
 pub use columns::{column_reference, section as column_section};
 pub use csv_file::{CsvFile, FileSeal, Sink};

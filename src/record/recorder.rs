@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::network::energy::UeEnergy;
 use crate::network::ports::{RecordError, Recorder};
 use crate::network::rows::{DecisionRow, RequestRow, SeriesRow, UpdateRow};
 use crate::record::csv_file::{CsvFile, FileSeal};
@@ -113,6 +114,10 @@ impl Recorder for RunRecorder {
 
     fn ue_computed(&mut self, ue: u32, from: SimTime, to: SimTime) {
         self.summary.computed(ue, from, to);
+    }
+
+    fn ue_energy(&mut self, ue: u32, energy: &UeEnergy) {
+        self.summary.ue_energy(ue, energy);
     }
 
     fn arrivals_ended(&mut self, at: SimTime) {

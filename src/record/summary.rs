@@ -1,10 +1,12 @@
 //! What a run's requests come to, per UE, per group and for all.
 
+use crate::network::energy::UeEnergy;
 use crate::network::rows::{Outcome, RequestRow};
 use crate::record::accumulator::{
     Accumulator, DOWNLINK, E2E, EDGE_COMPUTE, EDGE_WAIT, TTFT, UE_COMPUTE, UE_WAIT, UPLINK_AIR, UPLINK_WAIT,
 };
 use crate::record::summary_row::SummaryRow;
+use crate::record::ue_energy::EnergySums;
 use crate::stats::Quantiles;
 use crate::units::SimTime;
 
@@ -15,6 +17,8 @@ pub struct Overall {
     pub uplink: Option<f64>,
     /// Share of time in which the edge's processor was busy.
     pub edge: Option<f64>,
+    /// Energy of the edge \[J\].
+    pub edge_energy_j: Option<f64>,
     /// What was learned.
     pub learning: LearningCounts,
     /// Mean rewards of an episode in the last evaluation.
@@ -51,10 +55,12 @@ impl EvaluationMeans {
 }
 
 /// Takes in every request and gives the rows of `summary.csv`. Its memory grows
-/// with the number of UEs (about 460 bytes each) and groups, not of requests.
+/// with the number of UEs (about 470 bytes each) and groups, not of requests.
 pub struct Summary {
     groups: Vec<Group>,
     ues: Vec<Ue>,
+    /// What UEs drew between their requests, by UE; none at all if nobody drew anything.
+    energies: Vec<UeEnergy>,
     warmup: SimTime,
     window: SimTime,
 }
@@ -91,7 +97,7 @@ impl Summary {
                 Group { name: name.clone(), first, count: *count, e2e, ttft, tpot }
             })
             .collect();
-        Self { groups, ues, warmup, window }
+        Self { groups, ues, energies: Vec::new(), warmup, window }
     }
 
     /// A stop rule ended arrivals: rates and overalls are per the time until then.
@@ -117,6 +123,23 @@ impl Summary {
         if let Some(ue) = self.ues.get_mut(ue as usize) {
             ue.sums.busy += inside;
         }
+    }
+
+    /// Takes in what a UE drew between its requests.
+    pub fn ue_energy(&mut self, ue: u32, energy: &UeEnergy) {
+        self.energies.resize(self.ues.len(), UeEnergy::default());
+        if let Some(place) = self.energies.get_mut(ue as usize) {
+            *place = *energy;
+        }
+    }
+
+    /// The same, of so many UEs from `first` on.
+    fn energy(&self, first: usize, count: usize) -> EnergySums {
+        let mut sums = EnergySums::default();
+        for energy in self.energies.iter().skip(first).take(count) {
+            sums.add(energy);
+        }
+        sums
     }
 
     /// Takes in a request.
@@ -159,7 +182,7 @@ impl Summary {
         let overall = *overall;
         let ues = self.ues.iter().enumerate().map(|(number, ue)| {
             let group = self.groups[ue.group as usize].name.as_str();
-            self.row("ue", number.to_string(), Some(group), &ue.sums, 1)
+            self.row("ue", number.to_string(), Some(group), &ue.sums, (number, 1))
         });
         ues.chain(std::iter::once_with(move || self.aggregates(&overall)).flatten())
     }
@@ -178,13 +201,20 @@ impl Summary {
             e2e.merge(&group.e2e);
             ttft.merge(&group.ttft);
             tpot.merge(&group.tpot);
-            let row = self.row("group", group.name.clone(), Some(&group.name), &sums, group.count as usize);
+            let row = self.row(
+                "group",
+                group.name.clone(),
+                Some(&group.name),
+                &sums,
+                (group.first as usize, group.count as usize),
+            );
             rows.push(with_quantiles(row, &group.e2e, &group.ttft, &group.tpot));
         }
-        let row = self.row("all", "all".to_owned(), None, &all, self.ues.len());
+        let row = self.row("all", "all".to_owned(), None, &all, (0, self.ues.len()));
         rows.push(SummaryRow {
             uplink_utilisation: overall.uplink,
             edge_utilisation: overall.edge,
+            edge_energy_j: overall.edge_energy_j,
             eval_reward_mean: overall.evaluation.learned,
             eval_optimal_mean: overall.evaluation.optimal,
             eval_random_mean: overall.evaluation.random,
@@ -202,8 +232,12 @@ impl Summary {
         name: String,
         group: Option<&'s str>,
         sums: &Accumulator,
-        ues: usize,
+        (first, ues): (usize, usize),
     ) -> SummaryRow<'s> {
+        let energy = self.energy(first, ues);
+        let kinds = [sums.ue_energy.sum(), sums.tx_energy.sum(), energy.idle_j, energy.sleep_j];
+        let known = kinds.iter().any(Option::is_some);
+        let per = |count: u64| (known && count > 0).then(|| kinds.into_iter().flatten().sum::<f64>() / count as f64);
         let window = Some(self.window.as_secs_f64()).filter(|&window| window > 0.0);
         let completed = sums.ended(Outcome::Completed);
         let mean = |time: usize| sums.mean_s(time);
@@ -257,6 +291,14 @@ impl Summary {
             normalised_regret: None,
             policy_updates: None,
             diverged_learners: None,
+            idle_energy_j: energy.idle_j,
+            sleep_energy_j: energy.sleep_j,
+            edge_energy_j: None,
+            energy_per_request_j: per(completed),
+            energy_per_token_j: per(sums.tokens),
+            battery_left_j: energy.left_j,
+            battery_empty_at_s: energy.empty_at,
+            batteries_empty: energy.empty,
         }
     }
 }

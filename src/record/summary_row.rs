@@ -16,11 +16,11 @@ record! {
         arrivals: u64,
         /// Requests whose result the client has.
         completed: u64,
-        /// Requests of which nothing arrived at the edge.
+        /// Requests of which nothing arrived at the edge, or whose UE's battery was empty before the result came.
         outage: u64,
         /// Requests whose deadline passed.
         timeout: u64,
-        /// Requests refused by a full queue.
+        /// Requests refused by a full queue, or by a UE with an empty battery.
         dropped: u64,
         /// Requests that the drain limit cut off.
         unfinished: u64,
@@ -104,5 +104,21 @@ record! {
         policy_updates: Option<u64>,
         /// Learners that diverged: a loss or weight was not finite, and they learned no more.
         diverged_learners: Option<u64>,
+        /// Energy of the UEs' processors while they didn't compute, from the warm-up until arrivals have ended and the last request with them, or the battery was empty, summed \[J\]. Empty if no device says `idle_power_w`.
+        idle_energy_j: Option<f64>,
+        /// Energy of the UEs' radios while they didn't send, in the same time \[J\]. Empty if `radio.sleep_power_units` is 0.
+        sleep_energy_j: Option<f64>,
+        /// Energy of the edge in the same time, its idle power included \[J\]. Only for `all`; empty if nothing runs there.
+        edge_energy_j: Option<f64>,
+        /// Energy of the UEs of all four kinds per completed request \[J\]; the edge's is not in it.
+        energy_per_request_j: Option<f64>,
+        /// The same per token that was asked for and came \[J\].
+        energy_per_token_j: Option<f64>,
+        /// Charge that the batteries have left at the end of the run, summed \[J\]. Empty without batteries, as the next two.
+        battery_left_j: Option<f64>,
+        /// When the battery was empty, of several the first \[s\]. Empty if it never was.
+        battery_empty_at_s: Option<SimTime>,
+        /// Batteries that were empty before the end.
+        batteries_empty: Option<u64>,
     }
 }

@@ -18,15 +18,17 @@ use crate::network::spec::{
     ChannelSpec, ControllerSpec, DecodeSpec, Delivery, Discipline, DownlinkSpec, EdgeSpec, GroupSpec, InitialSplit,
     NetworkSpec, OutageSpec, ServiceLaw, SplitSpec,
 };
-use crate::radio::{Harq, LinkMode, UplinkSpec, transmit_power_w};
+use crate::radio::{Harq, LinkMode, UplinkSpec, sleep_power_w, transmit_power_w};
 use crate::rl::RegressionSettings;
 use crate::run::cellular;
 use crate::run::checks::check_inputs;
 use crate::run::fading::fading;
 use crate::run::inputs::{Inputs, Library};
+use crate::run::memory::fit_memory;
 use crate::run::wording::counted;
 use crate::run::workloads::workload;
 use crate::scenario::air::{ChannelTable, DeliveryName, HarqTable, SharingKind};
+use crate::scenario::device_table::DeviceTable;
 use crate::scenario::nodes::{DisciplineName, ServiceLawName, UeTable};
 use crate::scenario::schema::{
     ControllerScope, ControllerTable, QualitySourceName, RewardKind, Scenario, ServiceModeName,
@@ -146,9 +148,7 @@ impl Assembly {
         let groups = scenario.ue.iter().map(|ue| &ue.device);
         let devices: serde_json::Map<String, serde_json::Value> = groups
             .chain([&scenario.edge.device])
-            .filter_map(|name| {
-                Some((name.clone(), serde_json::to_value(devices::table(name, &scenario.device)?).ok()?))
-            })
+            .filter_map(|name| Some((name.clone(), serde_json::to_value(devices::table(name, scenario)?).ok()?)))
             .collect();
         let geometry = &self.network.cost.geometry;
         serde_json::json!({
@@ -245,8 +245,11 @@ fn network(scenario: &Scenario, inputs: &Inputs, problems: &mut Vec<Problem>) ->
         tx_power_w: power,
         weight: ue.weight,
         placement: scenario.is_cellular().then(|| cellular::placement(ue, scenario, inputs.paths[index].clone())),
+        sleep_power_w: sleep_power_w(radio.sleep_power_units, radio.power_unit_mw),
+        battery_j: ue.battery_j,
+        max_split: layers,
     };
-    NetworkSpec {
+    let mut network = NetworkSpec {
         mode: match scenario.service.mode {
             ServiceModeName::Split => ServiceMode::Split,
             ServiceModeName::DeviceOnly => ServiceMode::DeviceOnly,
@@ -283,18 +286,14 @@ fn network(scenario: &Scenario, inputs: &Inputs, problems: &mut Vec<Problem>) ->
         steps_of_each: Vec::new(),
         sample_interval: (scenario.output.sample_interval_s > 0.0)
             .then(|| SimTime::from_secs_saturating(scenario.output.sample_interval_s)),
-    }
+    };
+    fit_memory(scenario, inputs, &mut network, problems);
+    network
 }
 
 fn device(name: &str, scenario: &Scenario) -> Processor {
     // `validate` has refused unknown names.
-    devices::find(name, &scenario.device).unwrap_or(Processor {
-        flop_per_s: f64::INFINITY,
-        bytes_per_s: f64::INFINITY,
-        bytes_per_parameter: 0.0,
-        overhead_s: 0.0,
-        power_w: 0.0,
-    })
+    devices::find(name, scenario).unwrap_or_else(|| devices::processor(&DeviceTable::default()))
 }
 
 fn split(scenario: &Scenario, layers: u32, problems: &mut Vec<Problem>) -> SplitSpec {

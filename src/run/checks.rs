@@ -205,7 +205,7 @@ fn check_row_deadline(scenario: &Scenario, network: &NetworkSpec, index: usize, 
 
 /// Prompt and output tokens that a workload asks for; of lengths that are drawn, least and
 /// largest; of conversations, those of first turns and of the longest last ones.
-fn lengths(workload: &Workload) -> BTreeSet<(u32, u32)> {
+pub(super) fn lengths(workload: &Workload) -> BTreeSet<(u32, u32)> {
     let said: BTreeSet<(u32, u32)> = match (&workload.arrivals, &workload.prompt_tokens) {
         (Arrivals::Trace(rows), _) | (_, PromptTokens::Bootstrap(rows)) => {
             rows.iter().map(|row| (row.prompt_tokens, row.output_tokens.unwrap_or(workload.output_tokens))).collect()

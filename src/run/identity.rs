@@ -11,8 +11,9 @@ use serde_json::{Map, Value};
 /// don't pass for results of the new program.
 pub const RESULTS_VERSION: u32 = 3;
 
-/// Keys of the scenario that change no result, or (`seed`) enter on their own.
-const NOT_IDENTITY: [&str; 3] = ["name", "replications", "seed"];
+/// Keys of the scenario that change no result, or (`seed`) enter on their own, or name files whose
+/// numbers do (`device_files`).
+const NOT_IDENTITY: [&str; 4] = ["device_files", "name", "replications", "seed"];
 /// The table that says which files are kept, which changes none of them, and the
 /// one key in it that changes a file (`series.csv`).
 const OUTPUT: (&str, &str) = ("output", "sample_interval_s");

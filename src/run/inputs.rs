@@ -176,7 +176,7 @@ impl Library {
             .iter()
             .map(|ue| ue.device.as_str())
             .chain([scenario.edge.device.as_str()])
-            .map(|name| devices::find(name, &scenario.device))
+            .map(|name| devices::find(name, scenario))
             .collect();
         hashes.insert("processors".to_owned(), blake3_of(&format!("{processors:?}")));
         let inputs = model.zip(cost).map(|(model, cost)| {

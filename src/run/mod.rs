@@ -18,6 +18,7 @@ pub mod fit;
 pub mod identity;
 pub mod inputs;
 pub mod manifest;
+mod memory;
 pub mod mobility_trace;
 pub mod profile;
 mod quality_checks;

@@ -337,7 +337,8 @@ impl Job {
                     ));
                 }
                 let learning = learning_counts(&assembly.scenario, &learned);
-                let overall = Overall { uplink, edge, learning, evaluation: evaluated.means };
+                let edge_energy_j = totals.edge_energy_j;
+                let overall = Overall { uplink, edge, edge_energy_j, learning, evaluation: evaluated.means };
                 let mut recorded = recorder.finish(&overall)?;
                 recorded.seals.extend(evaluated.seal);
                 recorded.seals.extend(policies.into_iter().flatten());

@@ -295,6 +295,9 @@ pub struct RadioTable {
     /// Milliwatts of one unit of 3GPP TR 38.840's relative power model, which leaves it open (2 to 4 are in use).
     #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1000))]
     pub power_unit_mw: f64,
+    /// Power of a UE's radio while it doesn't transmit \[units of `power_unit_mw`\]: 45 in TR 38.840's micro sleep, 20 in light sleep, 1 in deep sleep. 0 counts none.
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub sleep_power_units: f64,
 }
 
 impl Default for RadioTable {
@@ -323,6 +326,7 @@ impl Default for RadioTable {
             estimate_memory_s: 1.0,
             tx_power_dbm: 23.0,
             power_unit_mw: 3.0,
+            sleep_power_units: 0.0,
         }
     }
 }

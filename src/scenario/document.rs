@@ -140,6 +140,11 @@ impl Document {
         &self.sources
     }
 
+    /// Adds texts of other files, for excerpts of problems that lie there.
+    pub(super) fn append(&mut self, sources: &[Source]) {
+        self.sources = self.sources.iter().chain(sources).cloned().collect();
+    }
+
     /// What can't be read as TOML.
     pub fn syntax_problems(&self) -> Vec<Problem> {
         self.problems.iter().cloned().map(|(place, problem)| self.placed(place, problem)).collect()

@@ -10,9 +10,12 @@ mod cell_checks;
 pub mod cells;
 mod codec_checks;
 pub mod control;
+mod device_files;
+pub mod device_table;
 pub mod devices;
 mod document;
 mod learning;
+mod node_energy;
 pub mod nodes;
 mod outline;
 mod overlay;
@@ -114,6 +117,8 @@ impl LoadedScenario {
             }
         };
         let mut loaded = Self { path: path.to_owned(), document, scenario, problems };
+        let of_files = loaded.read_device_files();
+        loaded.problems.extend(of_files);
         let mut found = validate::validate(&loaded.scenario);
         found.extend(unused::unused(&loaded.scenario));
         loaded.add(found);

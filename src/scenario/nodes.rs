@@ -22,6 +22,9 @@ pub struct UeTable {
     /// Time from arrival to result \[ms\] after which a request is cancelled. Default: none.
     #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1e12))]
     pub deadline_ms: Option<f64>,
+    /// Charge of each UE's battery at the start \[J\]: milliampere-hours times volts times 3.6 (5000 mAh at 3.85 V are 69300 J). It pays for computing, sending, and waiting (`device.idle_power_w`, `radio.sleep_power_units`); a UE without charge is off: what it has under way is an `outage`, what arrives later is `dropped`. Default: no battery.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1e12))]
+    pub battery_j: Option<f64>,
     /// Name of a `[[channel]]`. Default: the only one.
     pub channel: Option<String>,
     /// Name of a `[[controller]]`. Default: the only one.
@@ -43,6 +46,7 @@ impl Default for UeTable {
             device: "snapdragon-8-gen-2".into(),
             queue_capacity: None,
             deadline_ms: None,
+            battery_j: None,
             channel: None,
             controller: None,
             weight: 1,
@@ -242,48 +246,4 @@ impl Default for EdgeTable {
             service_time: None,
         }
     }
-}
-
-/// `[[device]]`: a processor of your own.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DeviceTable {
-    /// Name.
-    pub name: String,
-    /// Peak arithmetic \[TFLOP/s\].
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub peak_tflops: f64,
-    /// η_c: part of the peak that transformer layers reach.
-    #[serde(default = "whole")]
-    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
-    pub compute_efficiency: f64,
-    /// Memory bandwidth \[GB/s\].
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub memory_gb_s: f64,
-    /// η_m: part of the bandwidth that is reached.
-    #[serde(default = "whole")]
-    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
-    pub memory_efficiency: f64,
-    /// Bytes per stored parameter: 2 for f16, 1 for int8, 0.5 for int4.
-    #[serde(default = "two")]
-    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 8))]
-    pub bytes_per_parameter: f64,
-    /// Fixed time per pass \[ms\].
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = 1e6))]
-    pub overhead_ms: f64,
-    /// Power while computing \[W\]. Counts for UEs; the edge's energy is not recorded.
-    #[serde(default)]
-    #[schemars(range(min = 0.0))]
-    pub power_w: f64,
-    /// Where the numbers come from.
-    #[serde(default)]
-    pub reference: String,
-}
-
-fn whole() -> f64 {
-    1.0
-}
-fn two() -> f64 {
-    2.0
 }

@@ -12,7 +12,8 @@ pub use crate::scenario::control::{
     ActionKind, ControllerKind, ControllerScope, ControllerTable, EvaluationTable, QualitySourceName, QualityTable,
     RewardKind, RewardTable,
 };
-use crate::scenario::nodes::{DeviceTable, EdgeTable, UeTable};
+use crate::scenario::device_table::DeviceTable;
+use crate::scenario::nodes::{EdgeTable, UeTable};
 use crate::scenario::values::{Count, OneOrMany, SplitMax};
 
 /// A scenario.
@@ -86,6 +87,13 @@ pub struct Scenario {
     /// Devices of your own, named in `ue.device` and `edge.device` like the presets.
     #[serde(default)]
     pub device: Vec<DeviceTable>,
+    /// Files of `[[device]]` tables, looked for beside the scenario file if they aren't in the working directory. Where names meet, the scenario's own devices come first, then the files in order, then the presets.
+    #[serde(default)]
+    pub device_files: Vec<String>,
+    /// What stands in `device_files`; read with the scenario.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub devices_of_files: Vec<DeviceTable>,
     /// Which files are written.
     #[serde(default)]
     pub output: OutputTable,

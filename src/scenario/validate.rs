@@ -8,6 +8,7 @@ use crate::scenario::cell_checks::check_cells;
 use crate::scenario::codec_checks::check_codec;
 use crate::scenario::devices;
 use crate::scenario::learning::{check_evaluation, check_file_name, check_learner};
+use crate::scenario::node_energy::check_energy;
 use crate::scenario::nodes::{DisciplineName, UeTable};
 use crate::scenario::problem::Problem;
 use crate::scenario::schema::{ActionKind, ControllerKind, NO_MODEL, QualitySourceName, RewardKind, Scenario};
@@ -50,6 +51,7 @@ pub fn validate(scenario: &Scenario) -> Vec<Problem> {
         }
         check_ue(&mut problems, &path, ue, scenario);
     }
+    check_energy(&mut problems, scenario);
     check_edge(&mut problems, scenario);
     check_cells(&mut problems, scenario);
     check_quality(&mut problems, scenario);
@@ -359,8 +361,8 @@ fn check_ue(problems: &mut Vec<Problem>, path: &str, ue: &UeTable, scenario: &Sc
 }
 
 fn check_device(problems: &mut Vec<Problem>, path: &str, device: &str, scenario: &Scenario) {
-    if !devices::names(&scenario.device).any(|name| name == device) {
-        let names: Vec<_> = devices::names(&scenario.device).collect();
+    let names: Vec<&str> = devices::all(scenario).map(|table| table.name.as_str()).collect();
+    if !names.contains(&device) {
         let problem = Problem::error(path, "no device has this name")
             .with_value(format!("{device:?}"))
             .with_allowed(names.join(", "));

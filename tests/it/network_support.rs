@@ -4,12 +4,15 @@
 //! TOML ─▶ LoadedScenario ─▶ Assembly ─▶ Simulation ─▶ rows in memory
 //! ```
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use splitwave::kernel::Streams;
+use splitwave::network::compute::Power;
 use splitwave::network::costs::{all_layers_flop, costs};
+use splitwave::network::energy::UeEnergy;
 use splitwave::network::ports::{Controller, RecordError, Recorder};
 use splitwave::network::rows::{DecisionRow, Outcome, RequestRow, SeriesRow};
 use splitwave::network::simulation::{Ports, Simulation, Totals};
@@ -55,7 +58,7 @@ owned! {
         ttft_s: Option<SimTime>, tpot_s: Option<f64>, e2e_s: Option<SimTime>, deadline_met: Option<bool>, ue_flop: Option<f64>,
         edge_flop: Option<f64>, ue_energy_j: Option<f64>, tx_energy_j: Option<f64>, nll_sum: Option<f64>,
         tokens_scored: Option<u32>, ppl_clean: Option<f64>, ppl: Option<f64>, reward: Option<f64>,
-        outcome: Outcome, conversation: Option<u32>, turn: Option<u32>,
+        outcome: Outcome, conversation: Option<u32>, turn: Option<u32>, layer_load_s: Option<SimTime>, battery_j: Option<f64>,
     } words { quality_source, }
 }
 
@@ -100,9 +103,14 @@ struct Memory {
     rows: Vec<Row>,
     steps: Vec<DecisionCopy>,
     series: Vec<SeriesRow>,
+    energies: BTreeMap<u32, UeEnergy>,
 }
 
 impl Recorder for Memory {
+    fn ue_energy(&mut self, ue: u32, energy: &UeEnergy) {
+        self.energies.insert(ue, *energy);
+    }
+
     fn request(&mut self, row: &RequestRow<'_>) -> Result<(), RecordError> {
         self.rows.push(row.into());
         Ok(())
@@ -126,6 +134,8 @@ pub struct Finished {
     /// In the order of decisions.
     pub steps: Vec<DecisionCopy>,
     pub series: Vec<SeriesRow>,
+    /// Of UEs that have idle power, or a battery.
+    pub energies: BTreeMap<u32, UeEnergy>,
     pub totals: Totals,
 }
 
@@ -179,8 +189,8 @@ pub fn simulate_with(
     };
     let simulation = Simulation::new(&assembly.network, streams, ports).expect("a network");
     let totals = simulation.run(&mut |_| ControlFlow::Continue(())).expect("a run");
-    let Memory { rows, steps, series } = memory;
-    Finished { rows, steps, series, totals }
+    let Memory { rows, steps, series, energies } = memory;
+    Finished { rows, steps, series, energies, totals }
 }
 
 /// Assembles and runs seed 1, and checks what always holds.
@@ -239,6 +249,9 @@ pub fn check(assembly: &Assembly, finished: &Finished) {
                 assert_eq!(row.deadline_met, None);
             }
             Outcome::Dropped => assert_eq!(row.last_phase(), None, "a dropped request: {row:#?}"),
+            Outcome::Outage if row.battery_j == Some(0.0) => {
+                assert!(row.last_phase().is_some(), "an empty battery: {row:#?}");
+            }
             Outcome::Outage => {
                 assert_eq!(row.last_phase(), Some(3), "an outage: {row:#?}");
                 assert!(row.packets_lost > Some(0));
@@ -325,8 +338,11 @@ fn check_work(assembly: &Assembly, group: &GroupSpec, row: &Row) {
     if let (Some(flop), Some(time)) = (row.ue_flop, row.ue_compute_s)
         && costs.ue.flop > 0.0
     {
-        assert!(same(flop, costs.ue.flop * share(time, group.processor.time(costs.ue))), "{row:#?}");
-        assert!(same(row.ue_energy_j.expect("computed"), group.processor.power_w * time.as_secs_f64()), "{row:#?}");
+        let computing = time - row.layer_load_s.unwrap_or_default();
+        assert!(same(flop, costs.ue.flop * share(computing, group.processor.time(costs.ue))), "{row:#?}");
+        if let Power::Constant { power_w } = group.processor.power {
+            assert!(same(row.ue_energy_j.expect("computed"), power_w * time.as_secs_f64()), "{row:#?}");
+        }
     }
     let by_roofline = network.edge.service.is_none() && !matches!(network.edge.discipline, Discipline::Batch { .. });
     if let (Some(flop), Some(time), true) = (row.edge_flop, row.edge_compute_s, by_roofline) {

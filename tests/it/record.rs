@@ -61,6 +61,8 @@ fn dropped(request_id: u64, ue_id: u32, arrival_s: SimTime) -> RequestRow<'stati
         outcome: Outcome::Dropped,
         conversation: None,
         turn: None,
+        layer_load_s: None,
+        battery_j: None,
     }
 }
 
