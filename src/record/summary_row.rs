@@ -104,5 +104,9 @@ record! {
         policy_updates: Option<u64>,
         /// Learners that diverged: a loss or weight was not finite, and they learned no more.
         diverged_learners: Option<u64>,
+        /// Half width of the 95 % interval around `e2e_mean_s` by batch means: requests in the order of their ends, in 20 to 39 batches of equal size, Student's t \[s\]. Too narrow where a batch isn't much longer than the queues' memory (a note then says so). Empty for UEs and below 20 completed requests.
+        e2e_mean_half_width_s: Option<f64>,
+        /// Arrival of the first completed request, in the order of their ends, that MSER-5 would not leave out as transient; the warm-up is not left out beforehand. 0 where none need be left out; empty below 50 requests and where the first half shows no steady state. Only for `all` \[s\].
+        mser5_truncation_s: Option<SimTime>,
     }
 }

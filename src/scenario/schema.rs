@@ -12,6 +12,7 @@ pub use crate::scenario::control::{
     RewardKind, RewardTable,
 };
 use crate::scenario::nodes::{DeviceTable, EdgeTable, UeTable};
+use crate::scenario::replications::Replications;
 use crate::scenario::values::{Count, OneOrMany, SplitMax};
 
 /// A scenario.
@@ -35,10 +36,9 @@ pub struct Scenario {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1e9))]
     pub warmup_s: f64,
-    /// Independent repetitions, each in its own folder.
-    #[serde(default = "one_u32")]
-    #[schemars(range(min = 1, max = 100_000))]
-    pub replications: u32,
+    /// Independent repetitions, each in its own folder: so many, or until a mean is known well enough.
+    #[serde(default)]
+    pub replications: Replications,
     /// Stops arrivals early.
     #[serde(default)]
     pub stop: StopTable,
@@ -116,6 +116,11 @@ impl Scenario {
         learners && self.evaluation.episodes > 0 && self.service.mode == ServiceModeName::Split
     }
 
+    /// Whether anybody learns during the run.
+    pub fn learns(&self) -> bool {
+        self.service.mode == ServiceModeName::Split && self.controller.tables().iter().any(ControllerTable::learns)
+    }
+
     /// Where perplexity comes from in evaluations.
     pub fn evaluation_source(&self) -> QualitySourceName {
         self.evaluation.source.unwrap_or(match self.quality.source {
@@ -127,9 +132,6 @@ impl Scenario {
 }
 
 fn one() -> u64 {
-    1
-}
-fn one_u32() -> u32 {
     1
 }
 fn sixty() -> f64 {

@@ -34,6 +34,7 @@ mod network_support;
 mod network_theory;
 mod network_uplink;
 mod network_workload;
+mod output_analysis;
 mod profile;
 mod profile_resume;
 mod quality;
