@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -158,7 +159,7 @@ impl Series {
             }
         };
         if rule.is_none() {
-            command += &format!(" --replications {wanted}");
+            let _ = write!(command, " --replications {wanted}");
         }
         args.sets.append_to(&mut command);
         let job = Job { assembly: Arc::new(assembly), seed, replication: 0, command };

@@ -4,17 +4,20 @@
 use crate::record::{Figures, Recorded};
 use crate::units::SimTime;
 
-/// Completed requests below which a truncation is left unsaid: among few batches the minimum moves
-/// about by chance.
+/// Completed requests below which nothing is said: among few batches the minimum moves about by
+/// chance, and a batch of a few requests is always like the next one.
 const ENOUGH: u64 = 1000;
 
 /// Advice on a run's end-to-end times, in sentences; `warmup` is the scenario's.
 pub fn remarks(recorded: &Recorded, warmup: SimTime) -> Vec<String> {
     let Recorded { figures, summary, .. } = recorded;
     let mut remarks = Vec::new();
+    if summary.e2e_observed() < ENOUGH {
+        return remarks;
+    }
     if let Some(found) = summary.e2e_truncation() {
         let position = SimTime::from_nanos(found.position);
-        if position > warmup && summary.e2e_observed() >= ENOUGH {
+        if position > warmup {
             remarks.push(format!(
                 "MSER-5 suggests leaving out the first {} requests (arrivals before about {:.1} s); warmup_s is {}; \
                  the mean end-to-end time of the rest is {:.4} s, e2e_mean_s is {}",

@@ -21,7 +21,8 @@ use crate::stats::{Moments, StudentInterval};
 /// happens to be small: intervals cover a little less often than their confidence says, and
 /// as often in the limit of small widths only (Chow and Robbins, "On the asymptotic theory of
 /// fixed-width sequential confidence intervals for the mean", Annals of Mathematical Statistics
-/// 36(2), 1965). Looking seldom and a larger `min` make it less.
+/// 36(2), 1965). Looking seldom and a larger `min` make it less: the
+/// tests have numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sequential {
     /// What is to be known, and how well.
@@ -131,6 +132,7 @@ impl Sequential {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::{Purpose, Streams};
 
     fn sequential(until: &str, min: u32, max: u32) -> Sequential {
         Sequential::new(&UntilTable { until: until.to_owned(), max, min, confidence: 0.95 }).unwrap()
@@ -172,6 +174,35 @@ mod tests {
         // A mean of 0 is known to any share of itself only if it is 0 always.
         assert_eq!(rule.judge(&[Some(0.0); 3]).1, Verdict::Reached);
         assert_eq!(rule.judge(&[Some(-1.0), Some(0.0), Some(1.0)]).1, Verdict::More(5));
+    }
+
+    /// The price of stopping at the first success, for normal figures that vary by 10 % of their mean and a
+    /// goal of 5 %: 95 % intervals cover the mean in 90.6 % of the cases with `min` = 3, and in 93.7 % with
+    /// 10 (20,000 repetitions of an independent program; here 4000, and three standard errors).
+    #[test]
+    fn stopping_early_costs_some_coverage() {
+        let coverage = |min: u32| {
+            let rule = sequential("e2e_mean within 5%", min, 50);
+            let mut covered = 0_u32;
+            for repetition in 0..4000 {
+                let stream = Streams::new(2034, repetition).stream(0, Purpose::Service);
+                let normal = |index: u32| {
+                    let [u, v] = stream.uniform_pair(u64::from(index));
+                    Some(1.0 + 0.1 * (-2.0 * (-u).ln_1p()).sqrt() * (std::f64::consts::TAU * v).cos())
+                };
+                let mut figures: Vec<Option<f64>> = (0..min).map(normal).collect();
+                let standing = loop {
+                    match rule.judge(&figures) {
+                        (_, Verdict::More(next)) => figures.extend((figures.len() as u32..next).map(normal)),
+                        (standing, _) => break standing,
+                    }
+                };
+                covered += u32::from((standing.mean - 1.0).abs() <= standing.half_width);
+            }
+            f64::from(covered) / 4000.0
+        };
+        let [few, many] = [3, 10].map(coverage);
+        assert!((few - 0.906).abs() < 0.014 && (many - 0.937).abs() < 0.0116, "{few} {many}");
     }
 
     #[test]

@@ -137,7 +137,9 @@ mod tests {
     fn correlations_by_hand() {
         let correlation = |values: &[f64]| {
             let mut batches = BatchMeans::new();
-            values.iter().for_each(|&value| batches.push(value));
+            for &value in values {
+                batches.push(value);
+            }
             (batches.correlation(), batches.is_correlated())
         };
         let ramp: Vec<f64> = (0..30).map(f64::from).collect();

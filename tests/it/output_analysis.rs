@@ -164,13 +164,13 @@ fn a_warm_up_takes_the_bias_of_an_empty_start_away() {
 fn a_run_says_what_its_warm_up_should_have_been() {
     // 300 prompts within a second, 30 s of work, then five per second for 600 s: ρ = 0.5.
     let times = (0..300).map(|i| f64::from(i) / 300.0).chain((0..3000).map(|i| 1.0 + 0.2 * f64::from(i)));
-    let trace: String = times.map(|time| format!("{time},16\n")).collect();
+    let trace: Vec<String> = times.map(|time| format!("{time},16")).collect();
     let run = |warmup_s: &str| {
         let place = Place::with(&format!(
             "duration_s = 700.0\nwarmup_s = {warmup_s}\n{MM1}workload = {{ kind = \"trace\", path = \"t.csv\" }}
 queue_capacity = 1000\n[edge]\ndiscipline = \"fifo\"\nservice_time = {{ law = \"exponential\", mean_ms = 100.0 }}\n"
         ));
-        place.write("t.csv", format!("arrival_s,prompt_tokens\n{trace}"));
+        place.write("t.csv", format!("arrival_s,prompt_tokens\n{}\n", trace.join("\n")));
         let done = place.splitwave(&["run", "s.toml"]);
         done.says(0, &[]);
         (done, place.finished("results/queue").remove(0), place)
@@ -334,19 +334,19 @@ fn goals_that_make_no_sense_are_refused_at_their_place() {
         ("replications = { until = \"e2e_mean within 5%\" }", ["missing key `max`", "s.toml:2", "add `max"]),
         (
             "replications = { until = \"e2e_mean within 5%\", max = 5, min = 6 }",
-            ["fewer", "s.toml:2:55", "6 to 100000"],
+            ["fewer", "s.toml:2:54", "6 to 100000"],
         ),
         (
             "replications = { until = \"e2e_mean within 5%\", max = 100001 }",
-            ["out of range", "s.toml:2:55", "[2, 100000]"],
+            ["out of range", "s.toml:2:54", "[2, 100000]"],
         ),
         (
             "replications = { until = \"e2e_mean within 5%\", max = 5, min = 1 }",
-            ["out of range", "s.toml:2:64", "[2, 100000]"],
+            ["out of range", "s.toml:2:63", "[2, 100000]"],
         ),
         (
             "replications = { until = \"e2e_mean within 5%\", max = 5, confidence = 1 }",
-            ["out of range", "s.toml:2:71", "(0, 1)"],
+            ["out of range", "s.toml:2:70", "(0, 1)"],
         ),
         ("replications = { until = \"e2e_mean within 5%\", most = 5 }", ["unknown key `most`", "s.toml:2:48", ""]),
         ("replications = 0", ["out of range", "s.toml:2:16", "[1, 100000]"]),
