@@ -28,6 +28,8 @@ pub struct Display {
 
 struct Run {
     label: String,
+    /// How its scenario's replications stand.
+    standing: Option<String>,
     assembly: Arc<Assembly>,
     bar: Option<ProgressBar>,
     begun: Option<Instant>,
@@ -46,6 +48,7 @@ impl Display {
             .iter()
             .map(|job| Run {
                 label: label(job),
+                standing: None,
                 assembly: job.assembly.clone(),
                 bar: None,
                 begun: None,
@@ -56,6 +59,13 @@ impl Display {
         Self { bars, runs, quiet }
     }
 
+    /// How the replications stand that a run belongs to.
+    pub fn stands(&mut self, job: usize, standing: String) {
+        if let Some(run) = self.runs.get_mut(job) {
+            run.standing = Some(standing);
+        }
+    }
+
     /// A run goes on.
     pub fn progress(&mut self, job: usize, progress: &Progress) {
         let shown = self.runs.iter().filter(|run| run.bar.is_some()).count();
@@ -64,7 +74,7 @@ impl Display {
         let begun = *run.begun.get_or_insert(now);
         let elapsed = now.duration_since(begun).as_secs_f64();
         let share = progress.share(&run.assembly.network);
-        let far = far(progress, &run.assembly);
+        let far = run.standing.iter().cloned().chain([far(progress, &run.assembly)]).collect::<Vec<_>>().join("; ");
         if let Some(bars) = &self.bars {
             if run.bar.is_none() && shown < MOST_BARS {
                 let bar = ProgressBar::new(STEPS_OF_A_BAR);

@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::run::assembly::Assembly;
 use crate::run::runner::{Job, RunOutcome};
 use crate::run::theory::Mm1;
 use crate::run::wording::counted;
+use crate::stats::{Moments, StudentInterval};
 
 /// Most rows shown; summary.csv has all.
 const MOST_ROWS: usize = 40;
+/// Confidence of the intervals.
+const LEVEL: f64 = 0.95;
 
 /// A column of the table: the header, the column of summary.csv, and its form.
 type Column = (&'static str, &'static str, Form);
@@ -55,15 +60,20 @@ type Row = BTreeMap<String, String>;
 
 /// The results of the runs that are there: a row for all (and per group, if there
 /// are several), and what theory says where a scenario is simple enough.
-pub fn results(jobs: &[Job], finished: &[(usize, RunOutcome)]) -> String {
+pub fn results(runs: &[(Job, RunOutcome)]) -> String {
     let mut rows: Vec<(String, Row)> = Vec::new();
+    // The rows of all, by scenario.
+    let mut repeated: Vec<(&Arc<Assembly>, Vec<Row>)> = Vec::new();
     let (mut theory, mut learned) = (String::new(), String::new());
-    for (index, outcome) in finished {
-        let (Some(job), RunOutcome::Finished { path, .. } | RunOutcome::Skipped { path }) = (jobs.get(*index), outcome)
-        else {
-            continue;
-        };
+    for (job, outcome) in runs {
+        let (RunOutcome::Finished { path, .. } | RunOutcome::Skipped { path }) = outcome;
         let summary = read(path);
+        if let Some(all) = summary.last() {
+            match repeated.last_mut().filter(|(assembly, _)| Arc::ptr_eq(assembly, &job.assembly)) {
+                Some((_, rows)) => rows.push(all.clone()),
+                None => repeated.push((&job.assembly, vec![all.clone()])),
+            }
+        }
         let groups = summary.iter().filter(|row| cell(row, "scope") == "group").count();
         if let (Some(queue), Some(all)) = (Mm1::of(&job.assembly), summary.last()) {
             theory += &beside_theory(queue, all);
@@ -87,12 +97,42 @@ pub fn results(jobs: &[Job], finished: &[(usize, RunOutcome)]) -> String {
     let cells = |(label, row): &(String, Row)| {
         columns.iter().map(|(_, column, form)| shown(row, column, *form, label)).collect()
     };
-    let mut text = align(&columns, &rows.iter().map(cells).collect::<Vec<Vec<String>>>());
+    let mut cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    repeated.retain(|(_, rows)| rows.len() > 1);
+    for (assembly, rows) in repeated.iter().take(MOST_ROWS) {
+        cells.extend(means(&columns, &assembly.scenario.name, rows));
+    }
+    let mut text = align(&columns, &cells);
     if hidden > 0 {
         let _ = writeln!(text, "… and {} more; each run's summary.csv has its own.", counted(hidden, "row"));
     }
     let _ = writeln!(text, "Times in ms; PPL over all scored tokens; UE, uplink, edge: share of time busy.");
+    if !repeated.is_empty() {
+        let _ = writeln!(text, "mean of N: mean of N replications, ± 95 % by Student's t.");
+    }
     text + &capped(&learned) + &theory
+}
+
+/// Two rows below those of a scenario's replications: the mean over them, and the half width of its interval.
+fn means(columns: &[Column], name: &str, rows: &[Row]) -> [Vec<String>; 2] {
+    let estimate = |(_, column, form): &Column| {
+        let numbers = rows.iter().filter_map(|row| cell(row, column).parse::<f64>().ok());
+        let moments: Moments = numbers.collect();
+        let interval = StudentInterval::from_moments(&moments, LEVEL);
+        let form = if *form == Form::Count { Form::Decimal } else { *form };
+        [moments.mean(), interval.map(|interval| interval.half_width)].map(|number| number_shown(number, form))
+    };
+    let labels = [format!("{name} mean of {}", rows.len()), "± 95 %".to_owned()];
+    let words = |column: &Column, row: usize| match (column.1, row) {
+        ("", row) => labels[row].clone(),
+        (_, 0) => "all".to_owned(),
+        _ => String::new(),
+    };
+    [0, 1].map(|row| {
+        let cell =
+            |column: &Column| if column.2 == Form::Word { words(column, row) } else { estimate(column)[row].clone() };
+        columns.iter().map(cell).collect()
+    })
 }
 
 /// What was learned, beside the optimum and chance; empty for a run without evaluations.
@@ -132,14 +172,19 @@ fn cell<'r>(row: &'r Row, column: &str) -> &'r str {
 
 fn shown(row: &Row, column: &str, form: Form, label: &str) -> String {
     let text = cell(row, column);
-    let number = text.parse::<f64>().ok();
+    match form {
+        Form::Word if column.is_empty() => label.to_owned(),
+        Form::Word | Form::Count => text.to_owned(),
+        form => number_shown(text.parse::<f64>().ok(), form),
+    }
+}
+
+fn number_shown(number: Option<f64>, form: Form) -> String {
     match (form, number) {
-        (Form::Word, _) if column.is_empty() => label.to_owned(),
-        (Form::Word | Form::Count, _) => text.to_owned(),
         (Form::Milliseconds, Some(seconds)) => format!("{:.1}", seconds * 1e3),
-        (Form::Decimal, Some(value)) => format!("{value:.2}"),
         (Form::Share, Some(value)) => format!("{:.1} %", value * 100.0),
-        (Form::Milliseconds | Form::Decimal | Form::Share, None) => "-".to_owned(),
+        (_, Some(value)) => format!("{value:.2}"),
+        (_, None) => "-".to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::record::accumulator::{
 };
 use crate::record::summary_row::SummaryRow;
 use crate::record::ue_energy::EnergySums;
-use crate::stats::Quantiles;
+use crate::stats::{BatchMeans, Mser5, Quantiles, Truncation};
 use crate::units::SimTime;
 
 /// What is known of a whole run only: the cells that stand in the row `all` alone.
@@ -54,6 +54,9 @@ impl EvaluationMeans {
     }
 }
 
+/// Confidence of `e2e_mean_half_width_s`.
+const LEVEL: f64 = 0.95;
+
 /// Takes in every request and gives the rows of `summary.csv`. Its memory grows
 /// with the number of UEs (about 470 bytes each) and groups, not of requests.
 pub struct Summary {
@@ -63,6 +66,10 @@ pub struct Summary {
     energies: Vec<UeEnergy>,
     warmup: SimTime,
     window: SimTime,
+    /// End-to-end times \[s\] behind the warm-up, in the order of ending, as those of each group.
+    e2e: BatchMeans,
+    /// The same from the run's first request on, at the arrivals \[ns\].
+    transient: Mser5,
 }
 
 struct Group {
@@ -73,6 +80,7 @@ struct Group {
     e2e: Quantiles,
     ttft: Quantiles,
     tpot: Quantiles,
+    e2e_batches: BatchMeans,
 }
 
 struct Ue {
@@ -94,10 +102,10 @@ impl Summary {
                 let first = ues.len() as u32;
                 ues.extend((0..*count).map(|_| Ue { group: number as u32, sums: Accumulator::default() }));
                 let (e2e, ttft, tpot) = (Quantiles::new(), Quantiles::new(), Quantiles::new());
-                Group { name: name.clone(), first, count: *count, e2e, ttft, tpot }
+                Group { name: name.clone(), first, count: *count, e2e, ttft, tpot, e2e_batches: BatchMeans::new() }
             })
             .collect();
-        Self { groups, ues, energies: Vec::new(), warmup, window }
+        Self { groups, ues, energies: Vec::new(), warmup, window, e2e: BatchMeans::new(), transient: Mser5::new() }
     }
 
     /// A stop rule ended arrivals: rates and overalls are per the time until then.
@@ -110,6 +118,23 @@ impl Summary {
     /// nothing arrives any more doesn't count.
     pub fn set_window(&mut self, window: SimTime) {
         self.window = self.window.min(window);
+    }
+
+    /// Batch means of the end-to-end times \[s\] of completed requests that arrived after the
+    /// warm-up, in the order in which they ended.
+    pub fn e2e_batches(&self) -> &BatchMeans {
+        &self.e2e
+    }
+
+    /// How many of the first completed requests MSER-5 would leave out, in the order in which they
+    /// ended and with no regard to the warm-up; positions are arrivals \[ns\]. `None` without advice.
+    pub fn e2e_truncation(&self) -> Option<Truncation> {
+        self.transient.truncation()
+    }
+
+    /// Completed requests that [`e2e_truncation`](Self::e2e_truncation) has seen.
+    pub fn e2e_observed(&self) -> u64 {
+        self.transient.observations()
     }
 
     /// Number of groups.
@@ -160,11 +185,19 @@ impl Summary {
                 ue.sums.in_time += u64::from(row.deadline_met != Some(false));
             }
         }
+        let e2e_s = row.e2e_s.filter(|_| row.outcome == Outcome::Completed).map(SimTime::as_secs_f64);
+        if let Some(time) = e2e_s {
+            self.transient.push(time, row.arrival_s.as_nanos());
+        }
         if row.arrival_s < self.warmup {
             return;
         }
         ue.sums.add(row);
         let group = &mut self.groups[ue.group as usize];
+        if let Some(time) = e2e_s {
+            self.e2e.push(time);
+            group.e2e_batches.push(time);
+        }
         if let Some(time) = row.e2e_s {
             group.e2e.push(time.as_nanos());
         }
@@ -208,7 +241,10 @@ impl Summary {
                 &sums,
                 (group.first as usize, group.count as usize),
             );
-            rows.push(with_quantiles(row, &group.e2e, &group.ttft, &group.tpot));
+            rows.push(SummaryRow {
+                e2e_mean_half_width_s: half_width(&group.e2e_batches),
+                ..with_quantiles(row, &group.e2e, &group.ttft, &group.tpot)
+            });
         }
         let row = self.row("all", "all".to_owned(), None, &all, (0, self.ues.len()));
         rows.push(SummaryRow {
@@ -221,6 +257,8 @@ impl Summary {
             normalised_regret: overall.evaluation.normalised_regret(),
             policy_updates: overall.learning.updates,
             diverged_learners: overall.learning.diverged,
+            e2e_mean_half_width_s: half_width(&self.e2e),
+            mser5_truncation_s: self.e2e_truncation().map(|found| SimTime::from_nanos(found.position)),
             ..with_quantiles(row, &e2e, &ttft, &tpot)
         });
         rows
@@ -291,6 +329,8 @@ impl Summary {
             normalised_regret: None,
             policy_updates: None,
             diverged_learners: None,
+            e2e_mean_half_width_s: None,
+            mser5_truncation_s: None,
             idle_energy_j: energy.idle_j,
             sleep_energy_j: energy.sleep_j,
             edge_energy_j: None,
@@ -307,6 +347,10 @@ impl Summary {
 /// behind it keeps the UE busy outside of it.
 fn busy_within(open: SimTime, length: SimTime, from: SimTime, to: SimTime) -> u128 {
     u128::from(to.min(open + length).saturating_sub(from.max(open)).as_nanos())
+}
+
+fn half_width(batches: &BatchMeans) -> Option<f64> {
+    Some(batches.interval(LEVEL)?.half_width)
 }
 
 fn with_quantiles<'s>(row: SummaryRow<'s>, e2e: &Quantiles, ttft: &Quantiles, tpot: &Quantiles) -> SummaryRow<'s> {

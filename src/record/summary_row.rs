@@ -104,6 +104,10 @@ record! {
         policy_updates: Option<u64>,
         /// Learners that diverged: a loss or weight was not finite, and they learned no more.
         diverged_learners: Option<u64>,
+        /// Half width of the 95 % interval around `e2e_mean_s` by batch means: requests in the order of their ends, in 20 to 39 batches of equal size, Student's t \[s\]. Too narrow where a batch isn't much longer than the queues' memory (a note then says so). Empty for UEs and below 20 completed requests.
+        e2e_mean_half_width_s: Option<f64>,
+        /// Arrival of the first completed request, in the order of their ends, that MSER-5 would not leave out as transient; the warm-up is not left out beforehand. 0 where none need be left out; empty below 50 requests and where the first half shows no steady state. Only for `all` \[s\].
+        mser5_truncation_s: Option<SimTime>,
         /// Energy of the UEs' processors while they didn't compute, from the warm-up until arrivals have ended and the last request with them, or the battery was empty, summed \[J\]. Empty if no device says `idle_power_w`.
         idle_energy_j: Option<f64>,
         /// Energy of the UEs' radios while they didn't send, in the same time \[J\]. Empty if `radio.sleep_power_units` is 0.

@@ -3,7 +3,8 @@
 //! [`inputs`] loads what the scenario names ([`traces`] the requests that somebody recorded, [`mobility_trace`] paths of UEs), [`assembly`] turns both into a
 //! network, [`identity`] names the run by everything that its results depend on,
 //! [`results`] gives it a folder that never passes for finished before it is,
-//! [`runner`] runs one or many, [`evaluation`] judges what was learned, [`profile`] measures the model's perplexity over
+//! [`runner`] runs one or many, [`sequential`] says how often, [`output_analysis`] what a run's means are worth,
+//! [`evaluation`] judges what was learned, [`profile`] measures the model's perplexity over
 //! channel conditions, and [`fit`] trains a surrogate on them; [`wording`] puts numbers into sentences.
 
 pub mod assembly;
@@ -20,10 +21,12 @@ pub mod inputs;
 pub mod manifest;
 mod memory;
 pub mod mobility_trace;
+pub mod output_analysis;
 pub mod profile;
 mod quality_checks;
 pub mod results;
 pub mod runner;
+pub mod sequential;
 pub mod signals;
 pub mod theory;
 mod timestamp;

@@ -16,6 +16,7 @@ use crate::run::controllers::{Learned, learning_counts, learning_remarks};
 use crate::run::evaluation::{Evaluated, Evaluation, EvaluationError};
 use crate::run::identity::RunIdentity;
 use crate::run::manifest::Manifest;
+use crate::run::output_analysis;
 use crate::run::results::{Opened, ResultFolder, ResultsError};
 use crate::run::signals::Interrupt;
 use crate::run::wording::counted;
@@ -340,6 +341,10 @@ impl Job {
                 let edge_energy_j = totals.edge_energy_j;
                 let overall = Overall { uplink, edge, edge_energy_j, learning, evaluation: evaluated.means };
                 let mut recorded = recorder.finish(&overall)?;
+                // What changes while somebody learns has no steady state to find.
+                if !assembly.scenario.learns() {
+                    remarks.extend(output_analysis::remarks(&recorded, network.warmup));
+                }
                 recorded.seals.extend(evaluated.seal);
                 recorded.seals.extend(policies.into_iter().flatten());
                 Ok(Simulated::Whole(Box::new(Whole { totals, recorded, remarks })))

@@ -22,6 +22,7 @@ mod overlay;
 pub mod problem;
 mod reader;
 mod reference;
+pub mod replications;
 pub mod schema;
 mod unused;
 mod validate;

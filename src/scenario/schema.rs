@@ -14,6 +14,7 @@ pub use crate::scenario::control::{
 };
 use crate::scenario::device_table::DeviceTable;
 use crate::scenario::nodes::{EdgeTable, UeTable};
+use crate::scenario::replications::Replications;
 use crate::scenario::values::{Count, OneOrMany, SplitMax};
 
 /// A scenario.
@@ -37,10 +38,9 @@ pub struct Scenario {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1e9))]
     pub warmup_s: f64,
-    /// Independent repetitions, each in its own folder.
-    #[serde(default = "one_u32")]
-    #[schemars(range(min = 1, max = 100_000))]
-    pub replications: u32,
+    /// Independent repetitions, each in its own folder: so many, or until a mean is known well enough.
+    #[serde(default)]
+    pub replications: Replications,
     /// Stops arrivals early.
     #[serde(default)]
     pub stop: StopTable,
@@ -141,6 +141,11 @@ impl Scenario {
         learners && self.evaluation.episodes > 0 && self.service.mode == ServiceModeName::Split
     }
 
+    /// Whether anybody learns during the run.
+    pub fn learns(&self) -> bool {
+        self.service.mode == ServiceModeName::Split && self.controller.tables().iter().any(ControllerTable::learns)
+    }
+
     /// Where perplexity comes from in evaluations.
     pub fn evaluation_source(&self) -> QualitySourceName {
         self.evaluation.source.unwrap_or(match self.quality.source {
@@ -152,9 +157,6 @@ impl Scenario {
 }
 
 fn one() -> u64 {
-    1
-}
-fn one_u32() -> u32 {
     1
 }
 fn sixty() -> f64 {

@@ -11,6 +11,7 @@ use crate::scenario::learning::{check_evaluation, check_file_name, check_learner
 use crate::scenario::node_energy::check_energy;
 use crate::scenario::nodes::{DisciplineName, UeTable};
 use crate::scenario::problem::Problem;
+use crate::scenario::replications::check_replications;
 use crate::scenario::schema::{ActionKind, ControllerKind, NO_MODEL, QualitySourceName, RewardKind, Scenario};
 use crate::scenario::values::{Count, NumberOr, SplitMax, Varying};
 use crate::scenario::walk::nearest;
@@ -35,6 +36,7 @@ pub fn validate(scenario: &Scenario) -> Vec<Problem> {
                 .with_allowed("0 for no samples, or at least 1e-6"),
         );
     }
+    check_replications(&mut problems, scenario);
     check_split(&mut problems, scenario);
     check_controllers(&mut problems, scenario);
     check_named(&mut problems, "channel", scenario.channel.tables().iter().map(|table| table.name.as_deref()));

@@ -116,6 +116,7 @@ impl Plan {
         let (root, mut problems) = with_constants(&file, scenario.root());
         let replications =
             file.table.replications.or_else(|| whole(&root, "replications")?.try_into().ok()).unwrap_or(1);
+        problems.extend(open_ended(&file, &root, &sources));
         let seed = file.table.seed.or_else(|| whole(&root, "seed")).unwrap_or(1);
         problems.extend(unknown_keys(&file, &base, &sources, &root));
         let (design, mut warnings) = match Builder::new(&file, &root, 1).build(replications) {
@@ -337,6 +338,18 @@ fn with_constants(file: &StudyFile, base: &Node) -> (Node, Vec<Problem>) {
         problems.push(located(file, problem, Some(&setting.place)));
     }
     (root, problems)
+}
+
+/// A base whose replications depend on results: a study's runs are all known beforehand.
+fn open_ended(file: &StudyFile, root: &Node, sources: &[Source]) -> Option<Problem> {
+    let node = root.get("replications").filter(|node| matches!(node.value, Value::Table(_)))?;
+    if file.table.replications.is_some() {
+        return None;
+    }
+    let problem = Problem::error("replications", "a study needs a fixed number of replications; its base has a goal")
+        .with_hint("set `replications` at the top of the study file");
+    let source = sources.get(node.place.source)?;
+    Some(problem.with_place(source.origin.clone(), node.place.span.clone()))
 }
 
 /// Keys of axes and constants that no scenario has: what is wrong at the keys of a tree with a value at each of them.

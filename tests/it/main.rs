@@ -36,6 +36,7 @@ mod network_theory;
 mod network_traffic;
 mod network_uplink;
 mod network_workload;
+mod output_analysis;
 mod profile;
 mod profile_resume;
 mod quality;

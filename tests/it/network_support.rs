@@ -59,6 +59,8 @@ owned! {
         edge_flop: Option<f64>, ue_energy_j: Option<f64>, tx_energy_j: Option<f64>, nll_sum: Option<f64>,
         tokens_scored: Option<u32>, ppl_clean: Option<f64>, ppl: Option<f64>, reward: Option<f64>,
         outcome: Outcome, conversation: Option<u32>, turn: Option<u32>, layer_load_s: Option<SimTime>, battery_j: Option<f64>,
+        packets_missing: Option<u32>, sinr_db: Option<f64>, spectral_efficiency_bps_hz: Option<f64>, x_m: Option<f64>,
+        y_m: Option<f64>, distance_m: Option<f64>, handovers: Option<u32>,
     } words { quality_source, }
 }
 

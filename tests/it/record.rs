@@ -61,6 +61,13 @@ fn dropped(request_id: u64, ue_id: u32, arrival_s: SimTime) -> RequestRow<'stati
         outcome: Outcome::Dropped,
         conversation: None,
         turn: None,
+        packets_missing: None,
+        sinr_db: None,
+        spectral_efficiency_bps_hz: None,
+        x_m: None,
+        y_m: None,
+        distance_m: None,
+        handovers: None,
         layer_load_s: None,
         battery_j: None,
     }
