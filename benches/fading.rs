@@ -6,7 +6,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use splitwave::channel::{
-    Impairment, Link, NoiseKey, Packets, ReceptionRecord, SumOfSinusoids, TxNormalisation, apply,
+    Fading, FadingModel, Impairment, Link, Moment, NakagamiModel, NoiseKey, Packets, ReceptionRecord, SumOfSinusoids,
+    TxNormalisation, apply,
 };
 use splitwave::kernel::Streams;
 
@@ -29,6 +30,19 @@ fn main() {
             black_box(link.envelope(black_box(f64::from(i) * 0.005)));
         });
         println!("fading, N = {sinusoids:2}: {sample:.3} us per sample");
+    }
+    let shape = NakagamiModel::new(1.5).expect("a legal shape");
+    for model in [
+        FadingModel::Rician { k_db: 9.0, sinusoids: 32 },
+        FadingModel::Nakagami { model: NakagamiModel::new(2.0).expect("a legal shape"), sinusoids: 32 },
+        FadingModel::Nakagami { model: shape, sinusoids: 32 },
+        FadingModel::Block { coherence_s: None },
+    ] {
+        let link = Fading::new(&model, &streams, Link::of_ue(0)).expect("legal parameters");
+        let sample = microseconds(1_000_000, |i| {
+            black_box(link.envelope(black_box(Moment { turns: f64::from(i) * 0.005, time_s: 0.0 })));
+        });
+        println!("fading, {model}: {sample:.3} us per sample");
     }
     let construction = microseconds(10_000, |link| {
         let _ = black_box(SumOfSinusoids::new(&streams, Link::of_ue(link), 32));

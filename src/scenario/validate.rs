@@ -280,7 +280,7 @@ fn check_channel(problems: &mut Vec<Problem>, path: &str, channel: &ChannelTable
     }
     let missing = match channel.fading {
         FadingKind::Nakagami if channel.nakagami_m.is_none() => {
-            Some(("nakagami fading needs its shape", "add nakagami_m = …, from 0.5 (harsh) over 1 (Rayleigh) to 100"))
+            Some(("nakagami fading needs a shape, nakagami_m", "set it from 0.5 (harsh) over 1 (Rayleigh) to 100"))
         }
         FadingKind::Trace if channel.fading_trace.is_none() => Some((
             "a trace needs its file",

@@ -4,6 +4,8 @@ mod bad_input;
 mod bos;
 mod channel_encoding;
 mod channel_fading;
+mod channel_fading_laws;
+mod channel_fading_trace;
 mod channel_reception;
 mod checkpoint;
 mod cli;

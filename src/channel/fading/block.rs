@@ -25,7 +25,7 @@ impl BlockFading {
     pub fn new(streams: &Streams, link: Link, coherence_s: Option<f64>) -> Result<Self, FadingError> {
         match coherence_s {
             Some(bad) if !(bad.is_finite() && bad > 0.0) => Err(FadingError::Coherence(bad)),
-            _ => Ok(Self { stream: link.stream(streams, Purpose::FadingBlock), coherence_s }),
+            _ => Ok(Self { stream: link.stream(*streams, Purpose::FadingBlock), coherence_s }),
         }
     }
 

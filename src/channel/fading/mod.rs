@@ -66,7 +66,7 @@ impl Link {
     }
 
     /// The link's draws for `purpose`: the UE's, from block 2³²·cell on.
-    pub(super) fn stream(self, streams: &Streams, purpose: Purpose) -> Stream {
+    pub(super) fn stream(self, streams: Streams, purpose: Purpose) -> Stream {
         streams.stream(self.ue, purpose).starting_at(u64::from(self.cell) << 32)
     }
 }

@@ -73,7 +73,7 @@ impl Nakagami {
         if let Some(transform) = &model.transform {
             return Ok(Self::Transformed(SumOfSinusoids::new(streams, link, sinusoids)?, transform.clone()));
         }
-        let stream = link.stream(streams, Purpose::FadingBranch);
+        let stream = link.stream(*streams, Purpose::FadingBranch);
         let branch = |b| SumOfSinusoids::from_stream(&stream.starting_at(b * BLOCKS_PER_BRANCH), sinusoids);
         Ok(Self::Branches((0..model.m as u64).map(branch).collect::<Result<_, _>>()?))
     }

@@ -42,7 +42,7 @@ impl Rician {
             return Err(FadingError::RicianK(k_db));
         }
         let k = ratio_from_db(k_db);
-        let [theta, phi] = link.stream(streams, Purpose::FadingLineOfSight).uniform_pair(0);
+        let [theta, phi] = link.stream(*streams, Purpose::FadingLineOfSight).uniform_pair(0);
         let [_, cosine] = sin_cos_turns(theta - 0.5);
         Ok(Self {
             scattered: SumOfSinusoids::new(streams, link, sinusoids)?,

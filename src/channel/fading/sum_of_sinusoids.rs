@@ -41,7 +41,7 @@ impl SumOfSinusoids {
     /// # Errors
     /// [`FadingError::Sinusoids`] unless `sinusoids` is between 1 and [`MAX_SINUSOIDS`].
     pub fn new(streams: &Streams, link: Link, sinusoids: usize) -> Result<Self, FadingError> {
-        Self::from_stream(&link.stream(streams, Purpose::Fading), sinusoids)
+        Self::from_stream(&link.stream(*streams, Purpose::Fading), sinusoids)
     }
 
     /// A sum whose θₙ and φₙ come from block n of `stream`.

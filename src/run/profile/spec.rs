@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{Codec, FadingKind, LossUnit, Parameter, Reception, TxNormalisation};
+use crate::channel::{Codec, FadingKind, FadingModel, LossUnit, Parameter, Reception, TxNormalisation};
 use crate::network::spec::OutageSpec;
 use crate::run::assembly::Assembly;
 use crate::run::checks::{loss_bounds, word};
@@ -265,7 +265,17 @@ impl ProfileSpec {
                 return refuse(format!("{setting} is asked for twice: a value stands twice in {options}"));
             }
         }
-        let fading = assembly.network.channels[0].fading.kind();
+        let model = &assembly.network.channels[0].fading;
+        if let FadingModel::Trace(traces) = model
+            && traces.series().iter().any(|series| !series.repeats())
+        {
+            return refuse(
+                "the windows of a profile start at any time, and the fading trace has an end: set \
+                 channel.fading_trace_repeat = true"
+                    .into(),
+            );
+        }
+        let fading = model.kind();
         if let Some(loss) = losses.iter().find(|loss| **loss > 0.0)
             && let Some(setting) = self.settings.iter().find(|setting| !setting.can_lose(fading))
         {
