@@ -3,6 +3,8 @@
 mod bad_input;
 mod bos;
 mod channel_fading;
+mod channel_large_scale;
+mod channel_mobility;
 mod channel_reception;
 mod checkpoint;
 mod cli;
@@ -26,6 +28,7 @@ mod learning;
 mod llm;
 mod llm_hostile;
 mod llm_tiny;
+mod mobility_trace_file;
 mod model_config;
 mod network;
 mod network_decisions;
