@@ -1,4 +1,4 @@
-//! Time per fading sample and per noisy tensor: `cargo bench --bench fading`.
+//! Time per fading sample, per place of a large-scale channel, and per noisy tensor: `cargo bench --bench fading`.
 
 #![allow(clippy::disallowed_methods, reason = "a bench reads the wall clock")]
 
@@ -6,10 +6,10 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use splitwave::channel::{
-    Fading, FadingModel, Impairment, Link, Moment, NakagamiModel, NoiseKey, Packets, ReceptionRecord, SumOfSinusoids,
-    TxNormalisation, apply,
+    Environment, Fading, FadingModel, GaussianField, Impairment, LargeScale, LargeScaleSpec, LineOfSightMode, Link,
+    Moment, NakagamiModel, NoiseKey, Packets, ReceptionRecord, SumOfSinusoids, TxNormalisation, apply,
 };
-use splitwave::kernel::Streams;
+use splitwave::kernel::{Purpose, Streams};
 
 /// The best of five rounds of `repeats` calls, in microseconds per call.
 fn microseconds(repeats: u32, mut call: impl FnMut(u32)) -> f64 {
@@ -48,6 +48,30 @@ fn main() {
         let _ = black_box(SumOfSinusoids::new(&streams, Link::of_ue(link), 32));
     });
     println!("fading, N = 32: {construction:.2} us per link");
+
+    for waves in [16, 32, 64, 128] {
+        let field = GaussianField::new(&streams.stream(0, Purpose::Shadowing), 50.0, waves);
+        let value = microseconds(1_000_000, |i| {
+            black_box(field.value(black_box(f64::from(i) * 0.1), black_box(70.0)));
+        });
+        println!("field, M = {waves:3}: {value:.3} us per value");
+    }
+    for line_of_sight in [LineOfSightMode::Always, LineOfSightMode::Drawn] {
+        let environment = Environment::Uma;
+        let spec = LargeScaleSpec {
+            environment,
+            carrier_ghz: 3.5,
+            bs_height_m: environment.bs_height_m(),
+            ut_height_m: environment.ut_height_m(),
+            line_of_sight,
+            shadowing: true,
+        };
+        let cell = LargeScale::new(spec, &streams, 0, 0.0, 0.0);
+        let loss = microseconds(1_000_000, |i| {
+            black_box(cell.link_loss(black_box(f64::from(i % 10_000) * 0.1), black_box(70.0)));
+        });
+        println!("large scale, line of sight {line_of_sight:?}: {loss:.3} us per link");
+    }
 
     let mut packets = Packets::with_capacity(384);
     for k in 0..384 {

@@ -85,7 +85,7 @@ impl Area {
             Self::Rectangle { x_m, y_m, width_m, height_m } => (x_m, y_m, [("width", width_m), ("height", height_m)]),
         };
         for (what, value) in [("x", x_m), ("y", y_m)] {
-            if !(value.abs() <= MOST_COORDINATE_M) {
+            if value.is_nan() || value.abs() > MOST_COORDINATE_M {
                 return Err(AreaError::Coordinate { what, value });
             }
         }
@@ -250,4 +250,67 @@ fn reflect_in_disc([x, y]: [f64; 2], [dx, dy]: [f64; 2], r: f64) -> Reflected {
     // Roundings must not leave the disc.
     let scale = (r / px.hypot(py)).min(1.0);
     Reflected { position_m: [px * scale, py * scale], mirror }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Purpose, Streams};
+
+    /// Hit by hit: where the way meets the border, it and `mean` are mirrored at the normal.
+    fn traced([x, y]: [f64; 2], way: [f64; 2], mean: [f64; 2], r: f64) -> ([f64; 2], [f64; 2]) {
+        let (mut place, mut mean, mut length) = ([x, y], mean, way[0].hypot(way[1]));
+        let mut u = way.map(|component| component / length);
+        loop {
+            let along = place[0] * u[0] + place[1] * u[1];
+            let to_hit = (along * along + r * r - place[0].powi(2) - place[1].powi(2)).max(0.0).sqrt() - along;
+            if length <= to_hit {
+                return ([place[0] + length * u[0], place[1] + length * u[1]], mean);
+            }
+            place = [place[0] + to_hit * u[0], place[1] + to_hit * u[1]];
+            length -= to_hit;
+            let normal = place.map(|component| component / r);
+            let mirror = |v: [f64; 2]| {
+                let twice = 2.0 * (v[0] * normal[0] + v[1] * normal[1]);
+                [v[0] - twice * normal[0], v[1] - twice * normal[1]]
+            };
+            (u, mean) = (mirror(u), mirror(mean));
+        }
+    }
+
+    #[test]
+    fn any_number_of_hits_in_a_disc_takes_one_step() {
+        let stream = Streams::new(4, 0).stream(0, Purpose::Test);
+        let disc = Area::Disc { x_m: 0.0, y_m: 0.0, radius_m: 10.0 };
+        for i in 0..2_000 {
+            let (place, way, mean) = (disc.place(&stream, 3 * i), stream.normal_pair(3 * i + 1), [0.3, -0.7]);
+            let way = way.map(|component| component * [3.0, 30.0, 300.0][(i % 3) as usize]);
+            let reflected = disc.reflect(place, way);
+            let (expected, expected_mean) = traced(place, way, mean, 10.0);
+            let images = [reflected.position_m, reflected.mirror.apply(mean)];
+            for (image, expected) in images.into_iter().zip([expected, expected_mean]) {
+                let off = (image[0] - expected[0]).hypot(image[1] - expected[1]);
+                // A graze's hits are many and amplify roundings.
+                assert!(off < 1e-6, "draw {i}: {image:?} for {expected:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_graze_runs_along_the_border() {
+        let disc = Area::Disc { x_m: 0.0, y_m: 0.0, radius_m: 10.0 };
+        let reflected = disc.reflect([10.0, 0.0], [0.0, 10.0 * PI]);
+        assert!((reflected.position_m[0] + 10.0).abs() < 1e-9 && reflected.position_m[1].abs() < 1e-9);
+        let [x, y] = reflected.mirror.apply([0.0, 1.0]);
+        assert!(x.abs() < 1e-9 && (y + 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_rectangle_folds() {
+        let area = Area::Rectangle { x_m: 1.0, y_m: 0.0, width_m: 2.0, height_m: 1.0 };
+        let reflected = area.reflect([1.5, 0.5], [2.0, 3.75]);
+        // x: 0.5 + 2 = 2.5 behind the east edge; y: 4.25 is two whole mirrorings and a quarter.
+        assert_eq!(reflected.position_m, [2.5, 0.25]);
+        assert_eq!(reflected.mirror.apply([1.0, 1.0]), [-1.0, 1.0]);
+    }
 }

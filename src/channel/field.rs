@@ -18,6 +18,9 @@ const LANES: usize = 8;
 /// is right, and touches one wave in 10⁶/M.
 const MOST_WAVENUMBER: f64 = 1e6;
 
+/// The farthest coordinate \[m\]: with it, too, phases stay where [`sin_cos_turns`] is right.
+const FARTHEST_M: f64 = 1e7;
+
 /// The golden ratio's fraction: its multiples fill the circle evenly.
 const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
@@ -48,7 +51,7 @@ pub struct GaussianField {
 
 impl GaussianField {
     /// The field that `stream` draws, with M = `waves` (at least 1; [`DEFAULT_WAVES`] is
-    /// good) and the decorrelation distance `decorrelation_m` \[m\], positive and finite.
+    /// good) and the decorrelation distance `decorrelation_m` \[m\], finite and at least 1.
     /// Block 0 gives the common angle, block m + 1 gives wave m.
     pub fn new(stream: &Stream, decorrelation_m: f64, waves: usize) -> Self {
         let count = waves.max(1);
@@ -70,9 +73,10 @@ impl GaussianField {
         Self { waves: waves.into_boxed_slice() }
     }
 
-    /// The field's value at (`x_m`, `y_m`) \[m\], finite and below 10⁶ decorrelation
-    /// distances in magnitude. The same bits on every target.
+    /// The field's value at (`x_m`, `y_m`) \[m\]; coordinates beyond ±10⁷ m count as that.
+    /// The same bits on every target.
     pub fn value(&self, x_m: f64, y_m: f64) -> f64 {
+        let [x_m, y_m] = [x_m, y_m].map(|coordinate| coordinate.clamp(-FARTHEST_M, FARTHEST_M));
         let count = self.waves.len() / 3;
         let (xs, rest) = self.waves.split_at(count);
         let (ys, phases) = rest.split_at(count);

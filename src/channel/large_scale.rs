@@ -98,7 +98,7 @@ impl LargeScale {
         [self.x_m, self.y_m]
     }
 
-    /// The loss to a UE at (`x_m`, `y_m`) \[m\]; finite and below 10⁶ m in magnitude.
+    /// The loss to a UE at (`x_m`, `y_m`) \[m\].
     pub fn link_loss(&self, x_m: f64, y_m: f64) -> LinkLoss {
         let LargeScaleSpec { environment, carrier_ghz, bs_height_m, ut_height_m, .. } = self.spec;
         let (dx, dy) = (x_m - self.x_m, y_m - self.y_m);

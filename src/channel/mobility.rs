@@ -186,11 +186,11 @@ impl Mover {
         let walk = streams.stream(self.ue, Purpose::Mobility);
         match *mobility {
             Mobility::Static => {
-                let [x_m, y_m] = self.place(area, streams);
+                let [x_m, y_m] = self.place(area, *streams);
                 Whereabouts { x_m, y_m, ..Whereabouts::default() }
             }
             Mobility::Linear { speed_m_s, heading_deg, wrap } => {
-                let from_m = self.place(area, streams);
+                let from_m = self.place(area, *streams);
                 let (sin, cos) = heading_deg.to_radians().sin_cos();
                 let travelled_m = speed_m_s * time.as_secs_f64();
                 let [x_m, y_m] = if wrap {
@@ -215,7 +215,7 @@ impl Mover {
                 let model = GaussMarkov { mean_speed_m_s, speed_std_m_s, alpha };
                 let mut stride = match self.cursor {
                     Cursor::Stride(stride) if stride.start() <= time => stride,
-                    _ => model.first_stride(uniform_place(area, streams, self.ue), &walk),
+                    _ => model.first_stride(uniform_place(area, *streams, self.ue), &walk),
                 };
                 let here = model.at(&mut stride, area, &walk, time);
                 self.cursor = Cursor::Stride(stride);
@@ -226,7 +226,7 @@ impl Mover {
     }
 
     /// The UE's place, drawn at the first call.
-    fn place(&mut self, area: &Area, streams: &Streams) -> [f64; 2] {
+    fn place(&mut self, area: &Area, streams: Streams) -> [f64; 2] {
         if let Cursor::Placed(place) = self.cursor {
             return place;
         }
@@ -236,6 +236,6 @@ impl Mover {
     }
 }
 
-fn uniform_place(area: &Area, streams: &Streams, ue: u32) -> [f64; 2] {
+fn uniform_place(area: &Area, streams: Streams, ue: u32) -> [f64; 2] {
     area.place(&streams.stream(ue, Purpose::Placement), 0)
 }

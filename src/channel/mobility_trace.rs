@@ -73,7 +73,9 @@ impl MobilityTrace {
                 return Err(TraceError::NoPoints { ue });
             }
             for (point, row) in path.iter().enumerate() {
-                if let Some(&value) = [row.x_m, row.y_m].iter().find(|value| !(value.abs() <= MOST_COORDINATE_M)) {
+                if let Some(&value) =
+                    [row.x_m, row.y_m].iter().find(|value| value.is_nan() || value.abs() > MOST_COORDINATE_M)
+                {
                     return Err(TraceError::Coordinate { ue, point, value });
                 }
                 if point > 0 && row.time <= path[point - 1].time {

@@ -25,6 +25,7 @@ const ATTEMPTS: u64 = 64;
 
 /// Speeds and pause of the model.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(clippy::struct_field_names, reason = "the s is a unit")]
 pub(super) struct RandomWaypoint {
     pub min_speed_m_s: f64,
     pub max_speed_m_s: f64,

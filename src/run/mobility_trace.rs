@@ -45,7 +45,7 @@ pub fn read_mobility_trace(path: &Path) -> Result<MobilityTraceFile, String> {
     let mut rows: Vec<(u32, u64, TracePoint)> = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| format!("{file}: {error}"))?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |start| line_of_record(&bytes, start));
         let cell = |at: usize| record.get(at).unwrap_or_default();
         let refuse = |column: &str, at: usize, allowed: &str| {
             format!("{file}, line {line}: `{column}` is `{}`; allowed: {allowed}", cell(at))
@@ -94,6 +94,14 @@ pub fn read_mobility_trace(path: &Path) -> Result<MobilityTraceFile, String> {
         other => format!("{file}: {other}"),
     })?;
     Ok(MobilityTraceFile { trace: Arc::new(trace), hash: blake3::hash(&bytes).to_hex().to_string(), warnings })
+}
+
+/// The line that a record stands in. The reader's own position is where it began to look: at the comments
+/// and empty lines before the record, if there are any.
+fn line_of_record(bytes: &[u8], start: &csv::Position) -> u64 {
+    let behind = usize::try_from(start.byte()).ok().and_then(|byte| bytes.get(byte..)).unwrap_or_default();
+    let skipped = behind.split(|&byte| byte == b'\n').take_while(|line| matches!(*line, [] | [b'\r'] | [b'#', ..]));
+    start.line() + skipped.count() as u64
 }
 
 /// A sentence for each UE whose widest gap is more than [`WIDE_GAP`] median steps of the file.
