@@ -457,3 +457,5 @@ fn virtual_span(work: SimTime, weight: u32) -> u128 {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod weighted_tests;

@@ -46,6 +46,7 @@ mod profile;
 mod profile_resume;
 mod quality;
 mod queueing_support;
+mod radio_harq;
 mod record;
 mod results;
 mod scenario_document;
