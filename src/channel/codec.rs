@@ -178,9 +178,13 @@ impl Codec {
             order.extend(0..row.len());
             take_largest(&mut order, row, sent as usize);
             let (sent, dropped) = order.split_at_mut(sent as usize);
-            dropped.iter().for_each(|&e| row[e] = 0.0);
+            for &mut e in dropped {
+                row[e] = 0.0;
+            }
             if self.encoding.has_scale() && sent.iter().any(|&e| row[e].is_nan()) {
-                sent.iter().for_each(|&e| row[e] = f32::NAN);
+                for &mut e in sent {
+                    row[e] = f32::NAN;
+                }
                 continue;
             }
             take_largest(sent, row, outliers as usize);
@@ -189,7 +193,9 @@ impl Codec {
                 rest.clear();
                 rest.extend(some.iter().map(|&e| row[e]));
                 encoding.quantise(&mut rest, some.len());
-                some.iter().zip(&rest).for_each(|(&e, &value)| row[e] = value);
+                for (&e, &value) in some.iter().zip(&rest) {
+                    row[e] = value;
+                }
             }
         }
     }

@@ -208,7 +208,7 @@ record! {
         packets_sent: Option<u32>,
         /// Packets of these that were lost.
         packets_lost: Option<u32>,
-        /// Rows (tokens) that are lost, of the prompt's tensor and of decode rounds: under `token-row` those that a packet is missing of when the edge goes on, under `chunk` those of which nothing arrived. Empty for `element-iid` without a model, and where no tensor crosses.
+        /// Rows (tokens) that are lost, of the prompt's tensor and of decode rounds: under `token-row` those that a packet is missing of when the edge goes on, under `chunk` and `interleaved` those of which nothing arrived. Empty for `element-iid` without a model, and where no tensor crosses.
         rows_lost: Option<u32>,
         /// Runs of consecutive lost packets.
         loss_bursts: Option<u32>,

@@ -249,10 +249,14 @@ fn interleaved_elements_meet_the_gain_of_their_packet() {
     let mut raw = record(LossUnit::Interleaved, Concealment::Zero, "");
     raw.impairment.reception = Reception::Raw;
     let gains = [0.5, 2.0, 0.25, 3.0];
-    gains.iter().for_each(|&gain| raw.packets.push(gain, false));
+    for gain in gains {
+        raw.packets.push(gain, false);
+    }
     // A round has packets of its own, dealt from its first element on.
     let mut round = RoundReception { packets: Packets::default(), arrived: true };
-    [4.0, 8.0].iter().for_each(|&gain| round.packets.push(gain, false));
+    for gain in [4.0, 8.0] {
+        round.packets.push(gain, false);
+    }
     raw.rounds = vec![round];
     let mut out = tensor(4, 6);
     apply(&raw, &streams(), &mut out, 6);
@@ -340,7 +344,9 @@ proptest! {
         session.loss_probability = 0.3;
         session.rounds = lost.iter().map(|lost| {
             let mut packets = Packets::default();
-            lost.iter().for_each(|&lost| packets.push(1.0, lost));
+            for &lost in lost {
+                packets.push(1.0, lost);
+            }
             RoundReception { packets, arrived: lost != &[true; 3] }
         }).collect();
         let (d, first) = (5, 4);
