@@ -1,7 +1,7 @@
 //! HARQ over the project's own fading: what is still lost after four transmissions
 //! when a fade outlasts a round trip, and when it does not.
 
-use splitwave::channel::{SumOfSinusoids, gain_threshold_for};
+use splitwave::channel::{Link, SumOfSinusoids, gain_threshold_for};
 use splitwave::kernel::{Purpose, Streams};
 use splitwave::radio::{Combining, Harq, HarqOutcome};
 use splitwave::units::SimTime;
@@ -28,7 +28,7 @@ fn residual_loss(doppler_hz: f64, loss_probability: f64, packets: u32) -> [f64; 
     let needed = squared_threshold(loss_probability);
     let mut lost = [0u32; 2];
     for packet in 0..packets {
-        let link = SumOfSinusoids::new(&streams, packet, 64).unwrap();
+        let link = SumOfSinusoids::new(&streams, Link::of_ue(packet), 64).unwrap();
         let mut met = Vec::new();
         let mut quality = |attempt: u32| {
             while met.len() <= attempt as usize {
