@@ -223,8 +223,9 @@ fn reflect_in_disc([x, y]: [f64; 2], [dx, dy]: [f64; 2], r: f64) -> Reflected {
     let hit = (y + first * uy).atan2(x + first * ux);
     // Of the first chord's middle, seen from the centre, both ends lie the angle ψ/2 away;
     // its sense is that of the path around the centre.
-    let sense = if x * uy - y * ux < 0.0 { -1.0 } else { 1.0 };
-    let turn = 2.0 * sense * (half_chord / r).min(1.0).asin();
+    let around = x * uy - y * ux;
+    let sense = if around < 0.0 { -1.0 } else { 1.0 };
+    let turn = 2.0 * sense * half_chord.atan2(around.abs());
     if chord < 1e-9 * r {
         // A grazing path's limit: along the border, both ends of a chord in one.
         let (sin, cos) = (hit + sense * rest / r).sin_cos();
@@ -269,12 +270,17 @@ mod tests {
             }
             place = [place[0] + to_hit * u[0], place[1] + to_hit * u[1]];
             length -= to_hit;
-            let normal = place.map(|component| component / r);
+            // Back onto the border, and a unit vector: roundings would grow from hit to hit.
+            let distance = place[0].hypot(place[1]);
+            let normal = place.map(|component| component / distance);
+            place = normal.map(|component| component * r);
             let mirror = |v: [f64; 2]| {
                 let twice = 2.0 * (v[0] * normal[0] + v[1] * normal[1]);
                 [v[0] - twice * normal[0], v[1] - twice * normal[1]]
             };
             (u, mean) = (mirror(u), mirror(mean));
+            let norm = u[0].hypot(u[1]);
+            u = u.map(|component| component / norm);
         }
     }
 
