@@ -1,18 +1,35 @@
-//! The air: one uplink per cell, whose flows share its airtime.
+//! The air: one uplink per cell. Its flows share the airtime, or a scheduler gives it to them slot
+//! by slot.
 
 use crate::kernel::{Departed, FlowId, ProcessorSharing, Ticket};
 use crate::network::cells::EMISSION_UNIT_W;
 use crate::network::request::RequestId;
 use crate::network::spec::Sharing;
+use crate::radio::{SlotCell, SlotCellError, SlotFlowId};
 use crate::units::SimTime;
+
+/// A flow's place on the uplink of its cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AirFlow {
+    /// Sharing the airtime.
+    Shared(FlowId),
+    /// Served slot by slot.
+    Slotted(SlotFlowId),
+}
 
 /// The uplink of one cell.
 #[derive(Debug, Default)]
 pub struct CellAir {
-    /// Its flows: a server of airtime.
+    /// Flows that share its airtime.
     pub flows: ProcessorSharing<RequestId>,
-    /// Event of the next departure.
+    /// Event of the next departure of these.
     pub departure: Option<Ticket>,
+    /// The scheduler and its flows, where there is one.
+    pub slots: Option<Box<SlotCell<RequestId>>>,
+    /// Whether a slot is among the events.
+    pub slot_scheduled: bool,
+    /// Flows on the air.
+    active: u32,
 }
 
 /// The uplinks of all cells.
@@ -31,15 +48,24 @@ pub struct Air {
 
 impl Air {
     /// The idle air of so many cells.
-    pub fn new(cells: usize, sharing: &Sharing) -> Self {
-        let cell = |_| CellAir {
-            flows: match sharing {
-                Sharing::Flows => ProcessorSharing::new(),
-                Sharing::FlowsWithGain(gain) => ProcessorSharing::with_gain(gain.clone()),
-            },
-            departure: None,
+    ///
+    /// # Errors
+    /// [`SlotCellError`] for slots or a memory that can't be.
+    pub fn new(cells: usize, sharing: &Sharing) -> Result<Self, SlotCellError> {
+        let cell = |_| {
+            let mut air = CellAir::default();
+            match sharing {
+                Sharing::Flows => {}
+                Sharing::FlowsWithGain(gain) => air.flows = ProcessorSharing::with_gain(gain.clone()),
+                Sharing::Slots(slots) => {
+                    air.slots = Some(Box::new(SlotCell::new(slots.scheduler, slots.slot, slots.csi_period)?));
+                }
+            }
+            Ok(air)
         };
-        Self { cells: (0..cells).map(cell).collect(), active: 0, busy: 0, emissions: vec![0; cells * cells] }
+        let cells = (0..cells).map(cell).collect::<Result<Vec<_>, _>>()?;
+        let emissions = vec![0; cells.len() * cells.len()];
+        Ok(Self { cells, active: 0, busy: 0, emissions })
     }
 
     /// Interference at a cell \[W\]: of every other cell that is busy the mean over its flows, one of
@@ -48,7 +74,7 @@ impl Air {
         let cells = self.cells.len();
         let from = |(other, air): (usize, &CellAir)| {
             let heard = self.emissions[other * cells + cell as usize];
-            if other == cell as usize || heard == 0 { 0.0 } else { heard as f64 / air.flows.active().max(1) as f64 }
+            if other == cell as usize || heard == 0 { 0.0 } else { heard as f64 / f64::from(air.active.max(1)) }
         };
         EMISSION_UNIT_W * self.cells.iter().enumerate().map(from).sum::<f64>()
     }
@@ -79,35 +105,60 @@ impl Air {
         self.busy
     }
 
-    /// A flow of so much airtime joins a cell, with a weight.
-    pub fn join(&mut self, cell: u32, now: SimTime, airtime: SimTime, weight: u32, job: RequestId) -> FlowId {
-        let flows = &mut self.cells[cell as usize].flows;
-        self.busy += u32::from(flows.active() == 0);
+    /// A flow joins a cell: of so much airtime with a weight, or slot by slot of so many bits.
+    pub fn join(
+        &mut self,
+        cell: u32,
+        now: SimTime,
+        (airtime, bits): (SimTime, u64),
+        weight: u32,
+        job: RequestId,
+    ) -> AirFlow {
+        let air = &mut self.cells[cell as usize];
+        self.busy += u32::from(air.active == 0);
         self.active += 1;
-        flows.arrive_weighted(now, airtime, weight, job)
+        air.active += 1;
+        match air.slots.as_mut() {
+            Some(slots) => AirFlow::Slotted(slots.arrive(now, job, bits.max(1))),
+            None => AirFlow::Shared(air.flows.arrive_weighted(now, airtime, weight, job)),
+        }
     }
 
-    /// Takes out the next flow of a cell that has had its airtime, if there is one.
+    /// Takes out the next flow that shares a cell and has had its airtime, if there is one.
     pub fn depart(&mut self, cell: u32, now: SimTime) -> Option<Departed<RequestId>> {
         let departed = self.cells[cell as usize].flows.depart(now)?;
         self.left(cell);
         Some(departed)
     }
 
-    /// Takes a flow out before its time; returns the airtime that it has had.
-    pub fn cancel(&mut self, cell: u32, now: SimTime, flow: FlowId) -> Option<SimTime> {
-        let served = self.cells[cell as usize].flows.cancel(now, flow)?;
+    /// Takes a flow out before its time; returns the airtime that it has had if it shares it.
+    pub fn cancel(&mut self, cell: u32, now: SimTime, flow: AirFlow) -> Option<SimTime> {
+        let air = &mut self.cells[cell as usize];
+        let served = match flow {
+            AirFlow::Shared(flow) => Some(air.flows.cancel(now, flow)?),
+            AirFlow::Slotted(flow) => {
+                // One whose last bits are in the slot that runs is gone already.
+                air.slots.as_mut().and_then(|slots| slots.cancel(flow));
+                None
+            }
+        };
         self.left(cell);
-        Some(served)
+        served
     }
 
-    /// Airtime that a flow of a cell has had by now.
-    pub fn received(&self, cell: u32, now: SimTime, flow: FlowId) -> Option<SimTime> {
-        self.cells[cell as usize].flows.received(now, flow)
+    /// Airtime that a flow that shares a cell has had by now.
+    pub fn received(&self, cell: u32, now: SimTime, flow: AirFlow) -> Option<SimTime> {
+        match flow {
+            AirFlow::Shared(flow) => self.cells[cell as usize].flows.received(now, flow),
+            AirFlow::Slotted(_) => None,
+        }
     }
 
-    fn left(&mut self, cell: u32) {
+    /// A flow of a cell has left.
+    pub fn left(&mut self, cell: u32) {
+        let air = &mut self.cells[cell as usize];
         self.active -= 1;
-        self.busy -= u32::from(self.cells[cell as usize].flows.active() == 0);
+        air.active -= 1;
+        self.busy -= u32::from(air.active == 0);
     }
 }

@@ -88,10 +88,12 @@ impl Simulation<'_> {
         if battery.empty_at.is_none() {
             let (mut on_air, mut sent_j) = (SimTime::ZERO, 0.0);
             for (id, booked) in &mut battery.sending {
-                let phase = self.world.requests.get(*id).map(|request| request.phase);
-                if let Some(Phase::Uplink { cell, flow }) = phase
-                    && let Some(received) = self.world.air.received(cell, now, flow)
+                if let Some(request) = self.world.requests.get(*id)
+                    && let Phase::Uplink { cell, flow } = request.phase
                 {
+                    // Slot by slot the airtime is booked with the slot.
+                    let slotted = request.uplink.as_ref().map_or(SimTime::ZERO, |log| log.slots.airtime);
+                    let received = self.world.air.received(cell, now, flow).unwrap_or(slotted);
                     let more = received.saturating_sub(*booked);
                     on_air += more;
                     sent_j += self.sending_power_w(ue, *id) * more.as_secs_f64();

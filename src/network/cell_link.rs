@@ -18,16 +18,48 @@ impl Simulation<'_> {
     /// Sets the link of a transmission that begins now: cell, SINR, rate, and with them airtime,
     /// packets and the conditions that they meet. Nothing to do without cells.
     pub(super) fn set_link(&mut self, now: SimTime, id: RequestId) {
-        let Some(ue) = self.world.requests.get(id).map(|request| request.ue) else { return };
+        let Some(link) = self.link_now(now, id) else { return };
+        self.set_conditions(id, &link);
+        let World { ues, requests, .. } = &mut self.world;
+        let Some(request) = requests.get_mut(id) else { return };
+        let state = &ues[request.ue as usize];
+        let uplink = &self.spec.uplinks[self.spec.groups[state.group as usize].channel];
+        let (Some(cells), Some(log)) = (&self.spec.cellular, request.uplink.as_mut()) else { return };
+        if log.payload_bits > 0 && !uplink.ideal {
+            let efficiency = link.rate.efficiency;
+            let first = log.transmissions == 0 && log.reception.is_empty();
+            if let Some(blocks) = cells.slot_blocks.filter(|_| first) {
+                let packets = log.payload_bits.div_ceil(transport_block_bits(blocks, efficiency).max(1));
+                log.packets = packets.clamp(1, u64::from(u32::MAX)) as u32;
+                log.pending_packets = log.packets;
+            }
+            let seconds = log.payload_bits as f64 / (efficiency * cells.bandwidth_hz);
+            log.airtime = SimTime::from_secs_saturating(seconds).max(SimTime::from_nanos(1));
+        }
+        if let (true, Some(radio)) = (cells.interference, &state.radio) {
+            log.emission = radio.emission(link.radiated_w);
+        }
+        log.link = Some(link);
+    }
+
+    /// The link of a request's UE to the cell that serves it now. `None` without cells.
+    pub(super) fn link_now(&mut self, now: SimTime, id: RequestId) -> Option<CellLink> {
+        let ue = self.world.requests.get(id)?.ue;
         self.follow(now, ue);
-        let group = self.world.ues[ue as usize].group as usize;
-        let (Some(ground), channel) = (Ground::of(self.spec, group, &self.streams), self.channel(ue)) else { return };
-        let World { ues, requests, air, cellular: Some(cellular), .. } = &mut self.world else { return };
-        let state = &ues[ue as usize];
-        let (Some(radio), Some(request)) = (&state.radio, requests.get_mut(id)) else { return };
-        let interference_w = if ground.spec.interference { air.interference_w(state.cell) } else { 0.0 };
-        let surroundings = (interference_w, channel.doppler_hz);
-        let link = cellular.link(ground, radio, (state.cell, &state.fading), now, surroundings);
+        let state = &self.world.ues[ue as usize];
+        let ground = Ground::of(self.spec, state.group as usize, &self.streams)?;
+        let (cellular, radio) = (self.world.cellular.as_ref()?, state.radio.as_ref()?);
+        let interference_w = if ground.spec.interference { self.world.air.interference_w(state.cell) } else { 0.0 };
+        let surroundings = (interference_w, self.channel(ue).doppler_hz);
+        Some(cellular.link(ground, radio, (state.cell, &state.fading), now, surroundings))
+    }
+
+    /// Sets the conditions that a request's packets meet on a link.
+    pub(super) fn set_conditions(&mut self, id: RequestId, link: &CellLink) {
+        let World { ues, requests, .. } = &mut self.world;
+        let Some(request) = requests.get_mut(id) else { return };
+        let state = &ues[request.ue as usize];
+        let channel = &self.spec.channels[self.spec.groups[state.group as usize].channel];
         let digital = channel.reception == Reception::Digital;
         let needed = if digital { link.rate.needed / link.sinr } else { 0.0 };
         let tensor = self.spec.mode == ServiceMode::Split;
@@ -37,22 +69,6 @@ impl Simulation<'_> {
             gain_threshold: needed.sqrt(),
             loss_probability: state.fading.law().outage(needed),
         });
-        let Some(log) = request.uplink.as_mut() else { return };
-        if log.payload_bits > 0 && !self.spec.uplinks[self.spec.groups[group].channel].ideal {
-            let efficiency = link.rate.efficiency;
-            if let Some(blocks) = ground.spec.slot_blocks.filter(|_| log.transmissions == 0 && log.reception.is_empty())
-            {
-                let packets = log.payload_bits.div_ceil(transport_block_bits(blocks, efficiency).max(1));
-                log.packets = packets.clamp(1, u64::from(u32::MAX)) as u32;
-                log.pending_packets = log.packets;
-            }
-            let seconds = log.payload_bits as f64 / (efficiency * ground.spec.bandwidth_hz);
-            log.airtime = SimTime::from_secs_saturating(seconds).max(SimTime::from_nanos(1));
-        }
-        if ground.spec.interference {
-            log.emission = radio.emission(link.radiated_w);
-        }
-        log.link = Some(link);
     }
 
     /// Follows a UE to the present, and to the cell that serves it.
@@ -152,7 +168,7 @@ impl Simulation<'_> {
         let Some(handover) = self.spec.cellular.as_ref().map(|cells| cells.handover) else { return Ok(()) };
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         let Phase::Uplink { cell, flow } = request.phase else { return Ok(()) };
-        let Some(log) = request.uplink.as_mut().filter(|log| log.attempts_until.is_none()) else { return Ok(()) };
+        let Some(log) = request.uplink.as_mut().filter(|log| !log.tail) else { return Ok(()) };
         log.handovers += 1;
         if handover.in_flight == InFlight::Carried {
             self.receive_so_far(now, id);

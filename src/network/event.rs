@@ -25,6 +25,16 @@ pub enum Event {
         /// The cell.
         cell: u32,
     },
+    /// A slot of a cell begins.
+    Slot {
+        /// The cell.
+        cell: u32,
+    },
+    /// A flow's last bit is sent in a slot.
+    SlotDeparture {
+        /// The request.
+        request: RequestId,
+    },
     /// The last attempt of a transmission's hybrid ARQ is over.
     AttemptsOver {
         /// The request.
@@ -83,13 +93,15 @@ impl Event {
         match self {
             Self::DownlinkDone { .. } => 0,
             Self::EdgeDone { .. } | Self::EdgeDeparture | Self::BatchDone => 1,
-            Self::UplinkDeparture { .. } | Self::AttemptsOver { .. } => 2,
+            Self::UplinkDeparture { .. } | Self::SlotDeparture { .. } | Self::AttemptsOver { .. } => 2,
             Self::UeDone { .. } => 3,
             Self::Deadline { .. } | Self::DeliveryDeadline { .. } | Self::BatteryCheck { .. } => 4,
             Self::Measure { .. } | Self::Retransmit { .. } => 5,
             Self::Arrival { .. } | Self::NextTurn { .. } => 6,
             Self::BatchTimer => 7,
-            Self::Sample => 8,
+            // What arrives at its beginning takes part in a slot.
+            Self::Slot { .. } => 8,
+            Self::Sample => 9,
         }
     }
 }

@@ -36,6 +36,7 @@ pub mod request;
 pub mod rounds;
 pub mod rows;
 pub mod simulation;
+mod slotted;
 pub mod spec;
 mod ue;
 mod uplink;

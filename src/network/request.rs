@@ -1,7 +1,9 @@
 //! Requests under way, in a generational slab.
 
 use crate::channel::Packets;
-use crate::kernel::{FlowId, Ticket};
+use crate::kernel::FlowId;
+use crate::kernel::Ticket;
+use crate::network::air::AirFlow;
 use crate::network::cells::CellLink;
 use crate::network::compute::Work;
 use crate::network::conversation::Turn;
@@ -29,7 +31,7 @@ pub enum Phase {
         /// The cell that it is sent to.
         cell: u32,
         /// Its place on the cell's uplink.
-        flow: FlowId,
+        flow: AirFlow,
     },
     /// Waits for the last attempt of its hybrid ARQ, or to send lost packets again.
     Backoff,
@@ -96,8 +98,10 @@ pub struct UplinkLog {
     pub packets_missing: u32,
     /// Packets of these payloads.
     pub packets_asked: u32,
-    /// Packets whose further attempts are yet to be put on the air.
+    /// Further attempts of packets, which take the air once all first ones are over.
     pub further: u32,
+    /// Whether these attempts are on the air.
+    pub tail: bool,
     /// The link that the present transmission uses, in a network of cells.
     pub link: Option<CellLink>,
     /// What the flow on the air puts into each cell.
@@ -106,6 +110,23 @@ pub struct UplinkLog {
     pub tx_energy_j: f64,
     /// Handovers while on the air.
     pub handovers: u32,
+    /// Slot by slot: airtime that the flow has had, bits that it has sent, and the event of its end.
+    pub slots: SlotProgress,
+}
+
+/// How far a flow in a cell that is scheduled slot by slot has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SlotProgress {
+    /// Parts of slots.
+    pub airtime: SimTime,
+    /// Bits sent.
+    pub bits: u64,
+    /// Bits of the flow.
+    pub of_bits: u64,
+    /// Packets of the flow.
+    pub of_packets: u32,
+    /// The flow's last bit is sent in the slot that runs.
+    pub departure: Option<Ticket>,
 }
 
 impl UplinkLog {
@@ -157,6 +178,7 @@ impl UplinkLog {
         self.late.clear();
         self.attempts_until = None;
         self.further = 0;
+        self.tail = false;
     }
 
     /// The part of `whole` (airtime or bits of all packets) that the pending packets take.

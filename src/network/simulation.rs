@@ -13,6 +13,7 @@ use crate::network::request::RequestId;
 use crate::network::rows::SeriesRow;
 use crate::network::spec::{Discipline, NetworkSpec};
 use crate::network::world::World;
+use crate::radio::SlotCellError;
 use crate::units::SimTime;
 
 /// Events between two looks at the watcher.
@@ -87,6 +88,9 @@ pub enum SimulationError {
     /// The fading can't be built.
     #[error(transparent)]
     Fading(#[from] FadingError),
+    /// The slots can't be.
+    #[error(transparent)]
+    Slots(#[from] SlotCellError),
     /// The watcher asked to stop.
     #[error("interrupted at {now} s of simulated time")]
     Interrupted {
@@ -253,6 +257,8 @@ impl<'p> Simulation<'p> {
             Event::NextTurn { slot } => self.on_next_turn(now, slot),
             Event::UeDone { request } => self.on_ue_done(now, request),
             Event::UplinkDeparture { cell } => self.on_uplink_departure(now, cell),
+            Event::Slot { cell } => self.on_slot(now, cell),
+            Event::SlotDeparture { request } => self.on_slot_departure(now, request),
             Event::AttemptsOver { request } => self.on_attempts_over(now, request),
             Event::Retransmit { request } => self.on_retransmit(now, request),
             Event::EdgeDone { request } => self.on_edge_done(now, request),

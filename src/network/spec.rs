@@ -12,7 +12,7 @@ use crate::network::compute::Processor;
 use crate::network::costs::tensor_values;
 use crate::network::ports::{Conditions, ServiceMode};
 use crate::network::workload::Workload;
-use crate::radio::{Harq, Payload, PayloadKind, UplinkSpec};
+use crate::radio::{Harq, Payload, PayloadKind, SlotScheduler, UplinkSpec};
 use crate::units::SimTime;
 
 /// Parameters of a statistical channel.
@@ -315,6 +315,19 @@ pub enum Sharing {
     /// The same, and the more flows there are the more the cell carries: the scheduler picks
     /// good moments of each.
     FlowsWithGain(CapacityGain),
+    /// One at a time, slot by slot.
+    Slots(SlotSpec),
+}
+
+/// A scheduler that gives out slots.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlotSpec {
+    /// Who gets one.
+    pub scheduler: SlotScheduler,
+    /// Length of a slot.
+    pub slot: SimTime,
+    /// A UE reports what its link carries so often.
+    pub csi_period: SimTime,
 }
 
 /// The way back.

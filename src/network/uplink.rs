@@ -2,10 +2,11 @@
 //! its own midpoint in time, and in hybrid ARQ again a round trip later.
 
 use crate::channel::rayleigh_gain;
-use crate::kernel::{FlowId, Purpose};
+use crate::kernel::Purpose;
+use crate::network::air::AirFlow;
 use crate::network::delivery::Cargo;
 use crate::network::event::Event;
-use crate::network::request::{Phase, RequestId, UPLINK_AIR, UPLINK_WAIT};
+use crate::network::request::{Phase, RequestId, SlotProgress, UPLINK_AIR, UPLINK_WAIT};
 use crate::network::simulation::{Simulation, SimulationError};
 use crate::network::spec::Delivery;
 use crate::radio::{Combining, Harq, block_error_draw};
@@ -31,35 +32,44 @@ impl Simulation<'_> {
             self.receive(now, id, packets);
             return self.first_attempts_over(now, id);
         }
-        self.join_uplink(now, id, SimTime::from_nanos(airtime));
+        let pending = log.pending_packets;
+        self.join_uplink(now, id, pending);
         Ok(())
     }
 
-    /// A flow of so much airtime joins the uplink of the UE's cell.
-    fn join_uplink(&mut self, now: SimTime, id: RequestId, airtime: SimTime) {
+    /// A flow of so many packets joins the uplink of the UE's cell.
+    fn join_uplink(&mut self, now: SimTime, id: RequestId, packets: u32) {
         let Some(request) = self.world.requests.get_mut(id) else { return };
         let ue = &self.world.ues[request.ue as usize];
         let (cell, weight) = (ue.cell, self.spec.groups[ue.group as usize].weight);
         let ue = request.ue;
+        let Some(log) = request.uplink.as_mut() else { return };
+        let airtime = SimTime::from_nanos(log.share(log.airtime.as_nanos(), packets));
+        let bits = log.share(log.payload_bits, packets);
+        log.slots = SlotProgress { of_bits: bits, of_packets: packets, ..SlotProgress::default() };
         self.settle(now, ue);
-        let flow = self.world.air.join(cell, now, airtime, weight, id);
+        let flow = self.world.air.join(cell, now, (airtime, bits), weight, id);
         if let Some(request) = self.world.requests.get_mut(id) {
             request.phase = Phase::Uplink { cell, flow };
         }
         self.drain_for_sending(now, ue, id);
         self.on_air(now, id, cell);
-        self.reschedule_uplink(cell);
+        match flow {
+            AirFlow::Shared(_) => self.reschedule_uplink(cell),
+            AirFlow::Slotted(_) => self.schedule_slot(now, cell),
+        }
     }
 
     /// Takes a request's flow off the air before its time.
-    pub(super) fn take_off_air(&mut self, now: SimTime, id: RequestId, cell: u32, flow: FlowId) {
-        let served = self.world.air.cancel(cell, now, flow).unwrap_or(SimTime::ZERO);
+    pub(super) fn take_off_air(&mut self, now: SimTime, id: RequestId, cell: u32, flow: AirFlow) {
+        let shared = self.world.air.cancel(cell, now, flow);
+        let served = shared.unwrap_or_else(|| self.forget_slots(id));
         self.left_air(now, id, cell, served);
         self.reschedule_uplink(cell);
     }
 
     /// Books a flow that has left the air after so much airtime.
-    fn left_air(&mut self, now: SimTime, id: RequestId, cell: u32, served: SimTime) {
+    pub(super) fn left_air(&mut self, now: SimTime, id: RequestId, cell: u32, served: SimTime) {
         self.off_air(id, cell);
         let Some(request) = self.world.requests.get_mut(id) else { return };
         let (ue, since) = (request.ue, request.since);
@@ -91,7 +101,7 @@ impl Simulation<'_> {
         self.instants.clear();
         if let Some(request) = self.world.requests.get(id)
             && let Some(log) = &request.uplink
-            && log.attempts_until.is_none()
+            && !log.tail
             && !self.world.ues[request.ue as usize].fading.is_none()
         {
             let packets = log.pending_packets;
@@ -102,8 +112,8 @@ impl Simulation<'_> {
         self.left_air(now, id, cell, departed.work);
         let Some(log) = self.world.requests.get(id).and_then(|request| request.uplink.as_ref()) else { return Ok(()) };
         match log.attempts_until {
-            Some(until) => self.attempts_served(now, id, until),
-            None => {
+            Some(until) if log.tail => self.attempts_served(now, id, until),
+            _ => {
                 let pending = log.pending_packets;
                 self.receive(now, id, pending);
                 self.first_attempts_over(now, id)
@@ -114,19 +124,25 @@ impl Simulation<'_> {
     /// The first attempts of all pending packets are over: further ones take the air, or none are needed.
     pub(super) fn first_attempts_over(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
-        let Some(log) = request.uplink.as_ref() else { return Ok(()) };
+        let Some(log) = request.uplink.as_mut() else { return Ok(()) };
         let Some(until) = log.attempts_until else { return self.transmission_over(now, id) };
-        let again = log.share(log.airtime.as_nanos(), log.further);
-        if again == 0 {
+        let further = log.further;
+        if log.share(log.airtime.as_nanos(), further) == 0 {
             return self.attempts_served(now, id, until);
         }
+        log.tail = true;
         request.since = now;
-        self.join_uplink(now, id, SimTime::from_nanos(again));
+        self.join_uplink(now, id, further);
         Ok(())
     }
 
     /// The air that later attempts take has been served; the last of them may be over a little later.
-    fn attempts_served(&mut self, now: SimTime, id: RequestId, until: SimTime) -> Result<(), SimulationError> {
+    pub(super) fn attempts_served(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        until: SimTime,
+    ) -> Result<(), SimulationError> {
         if until <= now {
             return self.transmission_over(now, id);
         }
@@ -224,7 +240,9 @@ impl Simulation<'_> {
     pub(super) fn receive_so_far(&mut self, now: SimTime, id: RequestId) {
         let Some(request) = self.world.requests.get(id) else { return };
         let (Phase::Uplink { cell, flow }, Some(log)) = (request.phase, request.uplink.as_ref()) else { return };
-        if log.attempts_until.is_some() {
+        // Slot by slot they are received as they come.
+        let AirFlow::Shared(flow) = flow else { return };
+        if log.tail {
             return;
         }
         let (packets, flows) = (log.pending_packets, &self.world.air.cells[cell as usize].flows);

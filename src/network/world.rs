@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::channel::{Fading, FadingError, Link, ParameterState};
+use crate::channel::{Fading, Link, ParameterState};
 use crate::kernel::{ProcessorSharing, Streams, Ticket};
 use crate::network::air::Air;
 use crate::network::battery::Battery;
@@ -11,6 +11,7 @@ use crate::network::conversation::AwaitedTurns;
 use crate::network::energy::UeBusy;
 use crate::network::modulated::ChainCursor;
 use crate::network::request::{RequestId, Requests};
+use crate::network::simulation::SimulationError;
 use crate::network::spec::NetworkSpec;
 use crate::network::workload::Member;
 use crate::units::SimTime;
@@ -103,7 +104,7 @@ impl World {
     ///
     /// # Errors
     /// [`FadingError`] for parameters of the fading out of range.
-    pub fn new(spec: &NetworkSpec, streams: &Streams) -> Result<Self, FadingError> {
+    pub fn new(spec: &NetworkSpec, streams: &Streams) -> Result<Self, SimulationError> {
         let mut ues = Vec::with_capacity(spec.groups.iter().map(|group| group.count as usize).sum());
         let mut next_controller = spec.controllers.iter().filter(|controller| controller.shared).count() as u32;
         // Shared controllers come first, by their order in the scenario.
@@ -159,7 +160,7 @@ impl World {
         Ok(Self {
             ues,
             requests: Requests::default(),
-            air: Air::new(cells, &spec.sharing),
+            air: Air::new(cells, &spec.sharing)?,
             cellular,
             awaited_turns: AwaitedTurns::default(),
             edge: Edge::default(),

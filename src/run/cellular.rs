@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::channel::{Area, Environment, LargeScaleSpec, Mobility, MobilityTrace};
 use crate::kernel::CapacityGain;
 use crate::network::cells::{AdaptsTo, Association, CellularSpec, HandoverSpec, InFlight, Placement, Site};
-use crate::network::spec::Sharing;
-use crate::radio::{PowerControl, RateRule, noise_dbm, rayleigh_capacity_gain, resource_blocks};
+use crate::network::spec::{Sharing, SlotSpec};
+use crate::radio::{
+    PowerControl, RateRule, SlotScheduler, noise_dbm, rayleigh_capacity_gain, resource_blocks, slot_nanos,
+};
 use crate::scenario::Problem;
 use crate::scenario::air::{ChannelTable, SharingKind};
 use crate::scenario::cells::{
@@ -93,8 +95,21 @@ pub(super) fn large_scale(table: &ChannelTable, scenario: &Scenario) -> Option<L
 pub(super) fn sharing(scenario: &Scenario) -> Sharing {
     match scenario.radio.sharing {
         SharingKind::FlowPs | SharingKind::Ideal => Sharing::Flows,
+        SharingKind::SlotRoundRobin => slots(scenario, SlotScheduler::RoundRobin),
+        SharingKind::SlotMaxCi => slots(scenario, SlotScheduler::MaxCi),
+        SharingKind::SlotPf => slots(scenario, SlotScheduler::PROPORTIONAL_FAIR),
         SharingKind::FlowPf => Sharing::FlowsWithGain(multi_user_gain(scenario.radio.multi_user_snr_db)),
     }
+}
+
+fn slots(scenario: &Scenario, scheduler: SlotScheduler) -> Sharing {
+    let radio = &scenario.radio;
+    Sharing::Slots(SlotSpec {
+        scheduler,
+        // `validate` has refused other spacings than those of the table.
+        slot: SimTime::from_nanos(slot_nanos(radio.subcarrier_spacing_khz).unwrap_or(1_000_000)),
+        csi_period: SimTime::from_secs_saturating(radio.csi_period_ms * 1e-3),
+    })
 }
 
 fn multi_user_gain(mean_snr_db: f64) -> CapacityGain {

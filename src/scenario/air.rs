@@ -224,6 +224,12 @@ pub enum SharingKind {
     FlowPs,
     /// The same, and the more flows there are the more the cell carries, by the multi-user gain G(n) of a proportional-fair scheduler: it sends to each UE in its good moments. Packets still meet the gains of their midpoints.
     FlowPf,
+    /// Slot by slot: each slot to one flow after another, by turns. Digital channels only, as for the next two.
+    SlotRoundRobin,
+    /// Slot by slot: each slot to the flow whose link last reported the highest rate. Cellular channels only.
+    SlotMaxCi,
+    /// Slot by slot: each slot to the flow whose last reported rate is highest relative to its own past mean, over about 50 slots. Cellular channels only.
+    SlotPf,
     /// No airtime is used: for studies of the other queues.
     Ideal,
 }
@@ -283,6 +289,9 @@ pub struct RadioTable {
     pub path_loss_compensation: f64,
     /// "cellular": whether cells hear the transmissions in other cells: of each busy cell the mean over its flows.
     pub interference: bool,
+    /// "slot-…": a UE reports what its link carries so often \[ms\]; the rate holds until the next report. 0 for each slot.
+    #[schemars(range(min = 0.0, max = 60_000.0))]
+    pub csi_period_ms: f64,
     /// "flow-pf": mean SNR for which the multi-user gain is computed, under Rayleigh fading and Shannon's formula \[dB\].
     #[schemars(range(min = -40.0, max = 60.0))]
     pub multi_user_snr_db: f64,
@@ -322,6 +331,7 @@ impl Default for RadioTable {
             p0_dbm: -90.0,
             path_loss_compensation: 1.0,
             interference: true,
+            csi_period_ms: 5.0,
             multi_user_snr_db: 10.0,
             estimate_memory_s: 1.0,
             tx_power_dbm: 23.0,

@@ -1,7 +1,7 @@
 //! What keys of channels, radio, cells and UEs say about each other where channels follow from places.
 
 use crate::channel::{Reception, TxNormalisation};
-use crate::scenario::air::{ChannelKind, ChannelTable, DeliveryName};
+use crate::scenario::air::{ChannelKind, ChannelTable, DeliveryName, RadioTable, SharingKind};
 use crate::scenario::cells::{
     CellTable, HandoverTable, LayoutName, LinkName, MobilityName, MobilityTable, PacketsName,
 };
@@ -105,6 +105,7 @@ fn check_radio(problems: &mut Vec<Problem>, scenario: &Scenario) {
                 .with_allowed("15, 30, 60 or 120"),
         );
     }
+    check_slots(problems, scenario);
     if cellular {
         return;
     }
@@ -123,6 +124,57 @@ fn check_radio(problems: &mut Vec<Problem>, scenario: &Scenario) {
                 .with_value("\"transport-block\"")
                 .with_allowed("\"mtu\"")
                 .with_hint("set channel.kind = \"cellular\", or radio.packet_bytes"),
+        );
+    }
+}
+
+/// Slots that a run may have, times UEs: an hour of a core.
+const MOST_SLOT_WORK: f64 = 3e11;
+
+/// Slot by slot: what the scheduler needs to know, and what it takes.
+fn check_slots(problems: &mut Vec<Problem>, scenario: &Scenario) {
+    let sharing = scenario.radio.sharing;
+    let by_rate = matches!(sharing, SharingKind::SlotMaxCi | SharingKind::SlotPf);
+    if !by_rate && sharing != SharingKind::SlotRoundRobin {
+        if scenario.radio.csi_period_ms != RadioTable::default().csi_period_ms {
+            problems.push(
+                Problem::warning("radio.csi_period_ms", "this plays no part: radio.sharing is not slot by slot")
+                    .with_hint("leave it out"),
+            );
+        }
+        return;
+    }
+    if by_rate && (!scenario.is_cellular() || scenario.radio.link == Some(LinkName::Fixed)) {
+        problems.push(
+            Problem::error("radio.sharing", "all links have one rate: there is none to choose by").with_hint(
+                "set channel.kind = \"cellular\" with radio.link = \"cqi\", or sharing = \"slot-round-robin\"",
+            ),
+        );
+    }
+    for (index, table) in scenario.channel.tables().iter().enumerate() {
+        if table.reception != Reception::Digital {
+            problems.push(
+                Problem::error(
+                    scenario.channel.path("channel", index) + ".reception",
+                    "slots carry bits, not analog values",
+                )
+                .with_hint("set reception = \"digital\", or radio.sharing = \"flow-ps\""),
+            );
+        }
+    }
+    let slot_s = 15e-3 / f64::from(scenario.radio.subcarrier_spacing_khz.max(1));
+    let ues: f64 = scenario.ue.iter().map(|ue| f64::from(ue.count)).sum();
+    let work = ues * (scenario.duration_s + scenario.drain_limit_s) / slot_s;
+    if work > MOST_SLOT_WORK {
+        let message = format!(
+            "slot by slot this takes up to {work:.0e} looks at a flow ({ues} UEs, slots of {} ms), more than the machine has \
+             time for",
+            slot_s * 1e3
+        );
+        problems.push(
+            Problem::error("radio.sharing", message)
+                .with_allowed(format!("up to {MOST_SLOT_WORK:.0e}"))
+                .with_hint("set sharing = \"flow-ps\" or \"flow-pf\", or take fewer UEs or a shorter time"),
         );
     }
 }
