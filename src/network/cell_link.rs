@@ -2,7 +2,7 @@
 //! measurements while one is on the air, and handovers.
 
 use crate::channel::{DEFAULT_RAYLEIGH_SCALE, Fading, Link, Moment, Reception};
-use crate::network::cells::{CellLink, Estimate, Ground, InFlight};
+use crate::network::cells::{AdaptsTo, CellLink, Estimate, Ground, InFlight};
 use crate::network::event::Event;
 use crate::network::ports::{Conditions, ServiceMode};
 use crate::network::request::{Phase, RequestId};
@@ -18,32 +18,37 @@ impl Simulation<'_> {
     /// Sets the link of a transmission that begins now: cell, SINR, rate, and with them airtime,
     /// packets and the conditions that they meet. Nothing to do without cells.
     pub(super) fn set_link(&mut self, now: SimTime, id: RequestId) {
-        let Some(link) = self.link_now(now, id) else { return };
+        let Some(mut link) = self.link_now(now, id, None) else { return };
         self.set_conditions(id, &link);
-        let World { ues, requests, .. } = &mut self.world;
+        let World { ues, requests, cellular: Some(cellular), .. } = &mut self.world else { return };
         let Some(request) = requests.get_mut(id) else { return };
         let state = &ues[request.ue as usize];
-        let uplink = &self.spec.uplinks[self.spec.groups[state.group as usize].channel];
-        let (Some(cells), Some(log)) = (&self.spec.cellular, request.uplink.as_mut()) else { return };
-        if log.payload_bits > 0 && !uplink.ideal {
+        let group = &self.spec.groups[state.group as usize];
+        let ground = Ground::of(self.spec, state.group as usize, &self.streams);
+        let (Some(ground), Some(log)) = (ground, request.uplink.as_mut()) else { return };
+        if log.payload_bits > 0 && !self.spec.uplinks[group.channel].ideal {
+            let fading = (&state.fading, self.spec.channels[group.channel].doppler_hz);
+            let pending = log.pending_share(log.payload_bits);
+            link.rate.efficiency = cellular.reported_efficiency(ground, &link, fading, pending);
             let efficiency = link.rate.efficiency;
             let first = log.transmissions == 0 && log.reception.is_empty();
-            if let Some(blocks) = cells.slot_blocks.filter(|_| first) {
+            if let Some(blocks) = ground.spec.slot_blocks.filter(|_| first) {
                 let packets = log.payload_bits.div_ceil(transport_block_bits(blocks, efficiency).max(1));
                 log.packets = packets.clamp(1, u64::from(u32::MAX)) as u32;
                 log.pending_packets = log.packets;
             }
-            let seconds = log.payload_bits as f64 / (efficiency * cells.bandwidth_hz);
+            let seconds = log.payload_bits as f64 / (efficiency * ground.spec.bandwidth_hz);
             log.airtime = SimTime::from_secs_saturating(seconds).max(SimTime::from_nanos(1));
         }
-        if let (true, Some(radio)) = (cells.interference, &state.radio) {
+        if let (true, Some(radio)) = (ground.spec.interference, &state.radio) {
             log.emission = radio.emission(link.radiated_w);
         }
         log.link = Some(link);
     }
 
-    /// The link of a request's UE to the cell that serves it now. `None` without cells.
-    pub(super) fn link_now(&mut self, now: SimTime, id: RequestId) -> Option<CellLink> {
+    /// The link of a request's UE to the cell that serves it now, with a rate for what the scenario says or
+    /// for `adapts_to`. `None` without cells.
+    pub(super) fn link_now(&mut self, now: SimTime, id: RequestId, adapts_to: Option<AdaptsTo>) -> Option<CellLink> {
         let ue = self.world.requests.get(id)?.ue;
         self.follow(now, ue);
         let state = &self.world.ues[ue as usize];
@@ -51,7 +56,8 @@ impl Simulation<'_> {
         let (cellular, radio) = (self.world.cellular.as_ref()?, state.radio.as_ref()?);
         let interference_w = if ground.spec.interference { self.world.air.interference_w(state.cell) } else { 0.0 };
         let surroundings = (interference_w, self.channel(ue).doppler_hz);
-        Some(cellular.link(ground, radio, (state.cell, &state.fading), now, surroundings))
+        let adapts_to = adapts_to.unwrap_or(ground.spec.adapts_to);
+        Some(cellular.link(ground, radio, (state.cell, &state.fading), now, surroundings, adapts_to))
     }
 
     /// Sets the conditions that a request's packets meet on a link.
@@ -61,7 +67,8 @@ impl Simulation<'_> {
         let state = &ues[request.ue as usize];
         let channel = &self.spec.channels[self.spec.groups[state.group as usize].channel];
         let digital = channel.reception == Reception::Digital;
-        let needed = if digital { link.rate.needed / link.sinr } else { 0.0 };
+        // Where each packet has a rate of its own there is no threshold.
+        let needed = if digital && link.reports.is_none() { link.rate.needed / link.sinr } else { 0.0 };
         let tensor = self.spec.mode == ServiceMode::Split;
         request.conditions = Some(Conditions {
             noise_std: if digital || !tensor { 0.0 } else { (1.0 / link.sinr).sqrt() },
@@ -218,7 +225,7 @@ impl Simulation<'_> {
             Some(estimate) => (estimate.sinr_db, estimate.loss),
             None => {
                 let surroundings = (0.0, channel.doppler_hz);
-                let link = cellular.link(ground, radio, (state.cell, &Fading::None), now, surroundings);
+                let link = cellular.link(ground, radio, (state.cell, &Fading::None), now, surroundings, AdaptsTo::Mean);
                 (db_from_ratio(link.sinr), FIRST_LOSS)
             }
         };
@@ -234,9 +241,15 @@ impl Simulation<'_> {
         Some((conditions, sinr_db))
     }
 
-    /// Whether a packet of a request is received at the sum of its attempts' |z|².
-    pub(super) fn is_received(link: &CellLink, combined: f64, uniform: impl FnOnce() -> f64) -> bool {
-        let CellLink { sinr, rate, .. } = link;
-        Rate::received(rate, sinr * combined, uniform)
+    /// The rate of a packet that a UE first sends at `at`.
+    pub(super) fn packet_rate(&self, ue: u32, link: &CellLink, at: SimTime) -> Rate {
+        let state = &self.world.ues[ue as usize];
+        let ground = Ground::of(self.spec, state.group as usize, &self.streams);
+        match (ground, &self.world.cellular) {
+            (Some(ground), Some(cellular)) => {
+                cellular.packet_rate(ground, link, (&state.fading, self.channel(ue).doppler_hz), at)
+            }
+            _ => link.rate,
+        }
     }
 }

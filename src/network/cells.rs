@@ -17,6 +17,12 @@ const LIGHT_M_S: f64 = 299_792_458.0;
 /// integer, so that what a flow adds it takes away again to the last bit.
 pub const EMISSION_UNIT_W: f64 = 1e-22;
 
+/// Reports that a transmission is followed over; a longer one goes on at the mean rate so far.
+const MOST_REPORTS: u32 = 64;
+
+/// Where every packet has a report of its own, a transmission is followed in steps of so much.
+const LEAST_STEP: SimTime = SimTime::from_nanos(1_000_000);
+
 /// What makes a cell a UE's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Association {
@@ -33,6 +39,8 @@ pub enum AdaptsTo {
     Mean,
     /// The SINR at the instant at which the transmission begins, fading included.
     Instant,
+    /// The fading as it goes on: each packet has the rate of the last report, which come so far apart.
+    Reports(SimTime),
 }
 
 /// What becomes of a request that is on the air when its UE changes the cell.
@@ -130,6 +138,10 @@ pub struct CellLink {
     pub here: Whereabouts,
     /// Distance to the base station \[m\].
     pub distance_m: f64,
+    /// When the transmission began, or the link was last reported.
+    pub since: SimTime,
+    /// Distance of reports that packets have their rates by; `None`: all have `rate`.
+    pub reports: Option<SimTime>,
     /// The UE's path from here on.
     mover: Mover,
 }
@@ -303,6 +315,7 @@ impl Cellular {
         (cell, fading): (u32, &Fading),
         now: SimTime,
         (interference_w, doppler_hz): (f64, f64),
+        adapts_to: AdaptsTo,
     ) -> CellLink {
         let spec = ground.spec;
         let gain = f64::from(radio.gains[cell as usize]);
@@ -318,13 +331,66 @@ impl Cellular {
             power_w: crate::radio::transmit_power_w(dbm, spec.power_unit_mw),
             here: radio.here,
             distance_m: (dx * dx + dy * dy).sqrt(),
+            since: now,
+            reports: None,
             mover: radio.mover,
         };
-        if spec.adapts_to == AdaptsTo::Instant {
-            let envelope = fading.envelope(self.moment(ground, &link, now, doppler_hz));
-            link.rate = spec.rate.choose(sinr * envelope * envelope / spec.margin);
+        match adapts_to {
+            AdaptsTo::Mean => {}
+            AdaptsTo::Instant => {
+                let envelope = fading.envelope(self.moment(ground, &link, now, doppler_hz));
+                link.rate = spec.rate.choose(sinr * envelope * envelope / spec.margin);
+            }
+            AdaptsTo::Reports(period) => link.reports = Some(period).filter(|_| !fading.is_none()),
         }
         link
+    }
+
+    /// The rate of a packet that is first sent at `at`: that of the last report before.
+    pub fn packet_rate(
+        &self,
+        ground: Ground<'_>,
+        link: &CellLink,
+        (fading, doppler_hz): (&Fading, f64),
+        at: SimTime,
+    ) -> Rate {
+        let Some(period) = link.reports else { return link.rate };
+        let reported = match period.as_nanos() {
+            0 => at,
+            period => SimTime::from_nanos(at.as_nanos() / period * period).max(link.since),
+        };
+        let envelope = fading.envelope(self.moment(ground, link, reported, doppler_hz));
+        ground.spec.rate.choose(link.sinr * envelope * envelope / ground.spec.margin)
+    }
+
+    /// The mean efficiency of a transmission of `bits` bits that begins now and has the air to itself, its rate
+    /// following reports: bits over bandwidth and time, from one report to the next \[bit/s/Hz\].
+    pub fn reported_efficiency(
+        &self,
+        ground: Ground<'_>,
+        link: &CellLink,
+        (fading, doppler_hz): (&Fading, f64),
+        bits: u64,
+    ) -> f64 {
+        let Some(period) = link.reports else { return link.rate.efficiency };
+        let period = period.max(LEAST_STEP).as_nanos();
+        let needed = bits as f64 / ground.spec.bandwidth_hz;
+        let (mut sent, mut at) = (0.0, link.since.as_nanos());
+        for _ in 0..MOST_REPORTS {
+            let next = (at / period + 1) * period;
+            let rate = self.packet_rate(ground, link, (fading, doppler_hz), SimTime::from_nanos(at)).efficiency;
+            let seconds = (next - at) as f64 * 1e-9;
+            let missing = (needed - sent) / rate;
+            if missing <= seconds {
+                at += (missing * 1e9) as u64;
+                sent = needed;
+                break;
+            }
+            sent += rate * seconds;
+            at = next;
+        }
+        let seconds = (at - link.since.as_nanos()) as f64 * 1e-9;
+        if seconds > 0.0 { sent / seconds } else { link.rate.efficiency }
     }
 
     /// The moment of a link at an instant not before its transmission: by the distance that the UE has

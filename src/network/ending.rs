@@ -214,6 +214,7 @@ impl<'p> Simulation<'p> {
         let tensor = spec.mode == ServiceMode::Split;
         let log = request.uplink.as_ref().filter(|log| log.packets_sent > 0);
         let link = request.uplink.as_ref().and_then(|log| log.link.as_ref());
+        let by_reports = link.is_some_and(|link| link.reports.is_some());
         let elapsed = now - request.arrival;
         let completed = outcome == Outcome::Completed;
         let ttft = match &request.session {
@@ -238,7 +239,7 @@ impl<'p> Simulation<'p> {
             output_tokens: request.output_tokens,
             noise_std: conditions.filter(|_| tensor && !digital).map(|c| c.noise_std),
             rayleigh_scale: conditions.map(|c| c.rayleigh_scale),
-            loss_probability: conditions.map(|c| c.loss_probability),
+            loss_probability: conditions.filter(|_| !by_reports).map(|c| c.loss_probability),
             activation_snr_db: None,
             mean_gain: log.map(|log| log.gain_sum / f64::from(log.packets_sent)),
             packets_sent: log.map(|log| log.packets_sent),

@@ -198,7 +198,7 @@ record! {
         noise_std: Option<f64>,
         /// Scale σ_h of the gain: E h² = 2σ_h²; without fading h = √2·σ_h throughout.
         rayleigh_scale: Option<f64>,
-        /// Probability that a packet (an element, if `element-iid`) is lost, eq. (4).
+        /// Probability that a packet (an element, if `element-iid`) is lost, eq. (4); in cells that of a first attempt at the rate of the last transmission, and empty where the rate follows reports.
         loss_probability: Option<f64>,
         /// 10 lg(median power of a transmitted row / σ²) \[dB\].
         activation_snr_db: Option<f64>,

@@ -5,7 +5,7 @@
 
 use crate::kernel::Ticket;
 use crate::network::air::AirFlow;
-use crate::network::cells::CellLink;
+use crate::network::cells::{AdaptsTo, CellLink};
 use crate::network::event::Event;
 use crate::network::request::{Phase, RequestId, SlotProgress, UplinkLog};
 use crate::network::simulation::{Simulation, SimulationError};
@@ -55,7 +55,11 @@ impl Simulation<'_> {
     /// What a slot carries of a request's flow, by its link now \[bit\].
     fn report(&mut self, now: SimTime, id: RequestId) -> u64 {
         let Sharing::Slots(SlotSpec { slot, .. }) = self.spec.sharing else { return 0 };
-        if let Some(link) = self.link_now(now, id) {
+        let by_report = self.spec.cellular.as_ref().map(|cells| match cells.adapts_to {
+            AdaptsTo::Mean => AdaptsTo::Mean,
+            AdaptsTo::Instant | AdaptsTo::Reports(_) => AdaptsTo::Instant,
+        });
+        if let Some(link) = self.link_now(now, id, by_report) {
             if let Some(log) = self.uplink_log(id) {
                 log.link = Some(link);
             }

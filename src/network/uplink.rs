@@ -1,7 +1,7 @@
 //! The uplink: flows share the airtime of their cell; each packet meets the fading gain at
 //! its own midpoint in time, and in hybrid ARQ again a round trip later.
 
-use crate::channel::rayleigh_gain;
+use crate::channel::{Reception, rayleigh_gain};
 use crate::kernel::Purpose;
 use crate::network::air::AirFlow;
 use crate::network::delivery::Cargo;
@@ -172,6 +172,7 @@ impl Simulation<'_> {
         let channel = self.channel(number);
         let cargo = Cargo::at(self.spec.mode, round);
         let by_element = cargo.by_element(channel);
+        let digital = channel.reception == Reception::Digital || cargo == Cargo::Ids;
         let harq = channel.harq.filter(|_| !by_element && cargo.delivery(channel) != Delivery::None);
 
         let mut packets = std::mem::take(&mut self.packets);
@@ -195,12 +196,14 @@ impl Simulation<'_> {
                     gain = rayleigh_gain(conditions.rayleigh_scale, ue.fading.envelope(moment));
                     gain * gain
                 };
-                let received = |attempt, combined| match &link {
-                    Some(link) if conditions.gain_threshold > 0.0 => {
+                // Analog packets need no SINR.
+                let rate = link.filter(|_| digital).map(|link| (link.sinr, self.packet_rate(number, &link, at)));
+                let received = |attempt, combined: f64| match &rate {
+                    Some((sinr, rate)) => {
                         let packet = sent_before.wrapping_add(k);
-                        Self::is_received(link, combined, || block_error_draw(&draws, packet, attempt))
+                        rate.received(sinr * combined, || block_error_draw(&draws, packet, attempt))
                     }
-                    _ => combined >= needed,
+                    None => combined >= needed,
                 };
                 let outcome = harq.transmit(quality, received);
                 let last = outcome.attempts - 1;

@@ -42,6 +42,7 @@ pub(super) fn cellular(scenario: &Scenario) -> Option<CellularSpec> {
         adapts_to: match radio.link_adapts_to {
             AdaptsToName::Mean => AdaptsTo::Mean,
             AdaptsToName::Instant => AdaptsTo::Instant,
+            AdaptsToName::Reports => AdaptsTo::Reports(SimTime::from_secs_saturating(radio.csi_period_ms * 1e-3)),
         },
         margin: ratio_from_db(radio.link_margin_db),
         bandwidth_hz,

@@ -289,7 +289,7 @@ pub struct RadioTable {
     pub path_loss_compensation: f64,
     /// "cellular": whether cells hear the transmissions in other cells: of each busy cell the mean over its flows.
     pub interference: bool,
-    /// "slot-…": a UE reports what its link carries so often \[ms\]; the rate holds until the next report. 0 for each slot.
+    /// "slot-…", and `link_adapts_to = "reports"`: a UE reports what its link carries so often \[ms\]; the rate holds until the next report. 0 for each slot, or packet.
     #[schemars(range(min = 0.0, max = 60_000.0))]
     pub csi_period_ms: f64,
     /// "flow-pf": mean SNR for which the multi-user gain is computed, under Rayleigh fading and Shannon's formula \[dB\].
@@ -322,7 +322,7 @@ impl Default for RadioTable {
             downlink_latency_ms: 5.0,
             downlink_mbps: 50.0,
             link: None,
-            link_adapts_to: AdaptsToName::Instant,
+            link_adapts_to: AdaptsToName::Reports,
             link_margin_db: 3.0,
             bler_slope_db: DEFAULT_BLER_SLOPE_DB,
             packets: PacketsName::Mtu,

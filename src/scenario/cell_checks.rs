@@ -3,7 +3,7 @@
 use crate::channel::{Reception, TxNormalisation};
 use crate::scenario::air::{ChannelKind, ChannelTable, DeliveryName, RadioTable, SharingKind};
 use crate::scenario::cells::{
-    CellTable, HandoverTable, LayoutName, LinkName, MobilityName, MobilityTable, PacketsName,
+    AdaptsToName, CellTable, HandoverTable, LayoutName, LinkName, MobilityName, MobilityTable, PacketsName,
 };
 use crate::scenario::problem::Problem;
 use crate::scenario::schema::Scenario;
@@ -136,7 +136,8 @@ fn check_slots(problems: &mut Vec<Problem>, scenario: &Scenario) {
     let sharing = scenario.radio.sharing;
     let by_rate = matches!(sharing, SharingKind::SlotMaxCi | SharingKind::SlotPf);
     if !by_rate && sharing != SharingKind::SlotRoundRobin {
-        if scenario.radio.csi_period_ms != RadioTable::default().csi_period_ms {
+        let reports = scenario.is_cellular() && scenario.radio.link_adapts_to == AdaptsToName::Reports;
+        if !reports && scenario.radio.csi_period_ms != RadioTable::default().csi_period_ms {
             problems.push(
                 Problem::warning("radio.csi_period_ms", "this plays no part: radio.sharing is not slot by slot")
                     .with_hint("leave it out"),

@@ -21,9 +21,11 @@ pub enum LinkName {
 pub enum AdaptsToName {
     /// The mean SINR, without fading.
     Mean,
-    /// The SINR at the instant at which the transmission begins.
-    #[default]
+    /// The SINR at the instant at which the transmission begins: for transmissions shorter than the channel's coherence time.
     Instant,
+    /// The fading as it goes on: each packet has the rate of the last report, every `csi_period_ms`. The airtime is that of a transmission which has the air to itself from its start on.
+    #[default]
+    Reports,
 }
 
 /// How payloads are cut into packets.
