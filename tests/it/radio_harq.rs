@@ -63,7 +63,6 @@ fn fades_outlast_the_repeats_at_walking_speed() {
     {
         let [without, with] = residual_loss(seed, doppler_hz, loss, PACKETS);
         let what = format!("f_d = {doppler_hz} Hz, P = {loss}");
-        println!("{what}: {without} {with}");
         assert_share(without, none, 0.02, PACKETS, &format!("{what}, no combining"));
         assert_share(with, chase, 0.02, PACKETS, &format!("{what}, chase"));
     }
