@@ -88,31 +88,30 @@ struct Breakpoint {
     virtual_time: u128,
     /// Σw of the flows in service from here on; without weights, their number.
     weights: u32,
-    /// G(n) from here on, in units of 1/[`CapacityGain::ONE`].
-    gain: u32,
     /// Flows in service that arrived here.
     arrivals: u32,
 }
 
 impl Breakpoint {
-    /// `V` at `now`, on the segment that begins here.
-    fn virtual_time_at(&self, now: SimTime) -> u128 {
+    /// `V` at `now`, on the segment that begins here, at a capacity of `gain`.
+    fn virtual_time_at(&self, now: SimTime, gain: u32) -> u128 {
         let elapsed = fixed_point(now.saturating_sub(self.time));
         let weights = u128::from(self.weights.max(1));
-        let growth = if self.gain == CapacityGain::ONE {
+        let growth = if gain == CapacityGain::ONE {
             elapsed / weights
         } else {
             // At most 104 + 20 bits: no product overflows.
-            elapsed * u128::from(self.gain) / (weights * u128::from(CapacityGain::ONE))
+            elapsed * u128::from(gain) / (weights * u128::from(CapacityGain::ONE))
         };
         self.virtual_time + growth
     }
 
-    /// The first nanosecond at which `V` has reached `target`, on the segment that begins here.
-    fn instant_of(&self, target: u128) -> SimTime {
+    /// The first nanosecond at which `V` has reached `target`, on the segment that begins here,
+    /// at a capacity of `gain`.
+    fn instant_of(&self, target: u128, gain: u32) -> SimTime {
         let mut missing = target.saturating_sub(self.virtual_time).saturating_mul(u128::from(self.weights));
-        if self.gain != CapacityGain::ONE {
-            missing = missing.saturating_mul(u128::from(CapacityGain::ONE)).div_ceil(u128::from(self.gain));
+        if gain != CapacityGain::ONE {
+            missing = missing.saturating_mul(u128::from(CapacityGain::ONE)).div_ceil(u128::from(gain));
         }
         let nanos = missing.saturating_sub(TOLERANCE).div_ceil(1 << FRACTION_BITS);
         self.time + SimTime::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -155,9 +154,14 @@ pub struct ProcessorSharing<J> {
     /// Σw of the flows in service.
     weights: u32,
     gain: Option<CapacityGain>,
+    /// G(n) of the flows in service, in units of 1/[`CapacityGain::ONE`].
+    present_gain: u32,
     next_arrival: u64,
     /// `V(t)` since the arrival of the oldest flow in service; the last one is the present.
     history: VecDeque<Breakpoint>,
+    /// G(n) from each breakpoint on, as `present_gain`; empty without a gain. Beside `history`
+    /// because most servers have none: their breakpoints stay small.
+    gains: VecDeque<u32>,
     /// Number of the first breakpoint in `history`, counted from the beginning.
     history_start: u64,
 }
@@ -198,8 +202,10 @@ impl<J: Copy> ProcessorSharing<J> {
             active: 0,
             weights: 0,
             gain,
+            present_gain: CapacityGain::ONE,
             next_arrival: 0,
             history: VecDeque::new(),
+            gains: VecDeque::new(),
             history_start: 0,
         }
     }
@@ -245,7 +251,7 @@ impl<J: Copy> ProcessorSharing<J> {
     /// exact instant, rounded up to a nanosecond.
     pub fn next_departure(&self) -> Option<SimTime> {
         let &Reverse((tag, ..)) = self.tags.peek()?;
-        Some(self.history.back()?.instant_of(tag))
+        Some(self.history.back()?.instant_of(tag, self.present_gain))
     }
 
     /// Takes out the next flow that has received all its work by `now`, if there is one.
@@ -367,20 +373,23 @@ impl<J: Copy> ProcessorSharing<J> {
     #[inline]
     fn change(&mut self, now: SimTime, active: u32, weights: u32) -> &mut Breakpoint {
         (self.active, self.weights) = (active, weights);
-        let gain = self.gain.as_ref().map_or(CapacityGain::ONE, |gain| gain.of(active));
         match self.history.back() {
             Some(present) if now <= present.time => {
                 debug_assert!(now == present.time, "time runs backwards from {} s to {now} s", present.time);
             }
             present => {
-                let virtual_time = present.map_or(0, |present| present.virtual_time_at(now));
-                self.history.push_back(Breakpoint { time: now, virtual_time, weights, gain, arrivals: 0 });
+                let virtual_time = present.map_or(0, |present| present.virtual_time_at(now, self.present_gain));
+                self.history.push_back(Breakpoint { time: now, virtual_time, weights, arrivals: 0 });
             }
         }
+        if let Some(gain) = &self.gain {
+            self.present_gain = gain.of(active);
+            self.gains.resize(self.history.len(), self.present_gain);
+            self.gains[self.history.len() - 1] = self.present_gain;
+        }
         let last = self.history.len() - 1;
-        let present = &mut self.history[last];
-        (present.weights, present.gain) = (weights, gain);
-        present
+        self.history[last].weights = weights;
+        &mut self.history[last]
     }
 
     /// Forgets the history that no flow in service needs.
@@ -389,10 +398,12 @@ impl<J: Copy> ProcessorSharing<J> {
             // Idle: virtual time starts again from 0.
             self.history_start += self.history.len() as u64;
             self.history.clear();
+            self.gains.clear();
             return;
         }
         while self.history.len() > 1 && self.history.front().is_some_and(|oldest| oldest.arrivals == 0) {
             self.history.pop_front();
+            self.gains.pop_front();
             self.history_start += 1;
         }
     }
@@ -401,13 +412,15 @@ impl<J: Copy> ProcessorSharing<J> {
     /// if that is still remembered.
     fn curve_from(&self, origin: u64, weight: u32) -> Option<Curve<'_>> {
         let segment = usize::try_from(origin.checked_sub(self.history_start)?).ok()?;
-        Some(Curve { history: &self.history, segment, origin: self.history.get(segment)?.virtual_time, weight })
+        let origin = self.history.get(segment)?.virtual_time;
+        Some(Curve { history: &self.history, gains: &self.gains, segment, origin, weight })
     }
 }
 
 /// The work received since one arrival, as a piecewise linear function of time.
 struct Curve<'a> {
     history: &'a VecDeque<Breakpoint>,
+    gains: &'a VecDeque<u32>,
     segment: usize,
     /// Virtual time of the arrival.
     origin: u128,
@@ -420,8 +433,13 @@ impl Curve<'_> {
         amounts.map(move |amount| {
             let target = self.origin + virtual_span(amount, self.weight);
             self.advance_to(target);
-            self.history[self.segment].instant_of(target)
+            self.history[self.segment].instant_of(target, self.gain())
         })
+    }
+
+    /// The capacity on the present segment.
+    fn gain(&self) -> u32 {
+        self.gains.get(self.segment).copied().unwrap_or(CapacityGain::ONE)
     }
 
     /// Moves to the segment on which `V` reaches `target`: the last one that

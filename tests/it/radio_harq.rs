@@ -23,8 +23,8 @@ fn squared_threshold(loss_probability: f64) -> f64 {
 /// The residual loss of `packets` packets, without combining and with.
 ///
 /// Each packet has a link of its own with 64 sinusoids, so that packets are independent.
-fn residual_loss(doppler_hz: f64, loss_probability: f64, packets: u32) -> [f64; 2] {
-    let streams = Streams::new(17, 0);
+fn residual_loss(seed: u64, doppler_hz: f64, loss_probability: f64, packets: u32) -> [f64; 2] {
+    let streams = Streams::new(seed, 0);
     let needed = squared_threshold(loss_probability);
     let mut lost = [0u32; 2];
     for packet in 0..packets {
@@ -44,26 +44,27 @@ fn residual_loss(doppler_hz: f64, loss_probability: f64, packets: u32) -> [f64; 
     lost.map(|lost| f64::from(lost) / f64::from(packets))
 }
 
-/// Four standard errors of a binomial share, and half a unit of the expected number's last digit.
-fn assert_share(share: f64, expected: f64, digit: f64, packets: u32, what: &str) {
-    let margin = 4.0 * (expected * (1.0 - expected) / f64::from(packets)).sqrt() + digit / 2.0;
+/// Four standard errors of a binomial share, and a relative `bias`.
+fn assert_share(share: f64, expected: f64, bias: f64, packets: u32, what: &str) {
+    let margin = 4.0 * (expected * (1.0 - expected) / f64::from(packets)).sqrt() + bias * expected;
     assert!((share - expected).abs() < margin, "{what}: {share}, expected {expected} within {margin}");
 }
 
-/// Numbers computed beforehand with another implementation of the same fading at 3.5 GHz: 3 km/h
-/// are f_d = 9.73 Hz, where a fade (14 ms at P = 0.1) outlasts a round trip, and 30 km/h 97.3 Hz.
+/// At 3.5 GHz 3 km/h are f_d = 9.73 Hz, where a fade (14 ms at P = 0.1) outlasts a round trip, and 30 km/h
+/// 97.3 Hz.
+///
+/// Expected: four complex Gaussians with the covariance J₀(2πf_d·|i - j|·4 ms), by Cholesky's factor, 5 million draws
+/// each: exact Rayleigh fading by other means. 64 sinusoids fade slightly less, E|z|⁴ = 2 - 1/64: 2 % are allowed for it.
 #[test]
 fn fades_outlast_the_repeats_at_walking_speed() {
     const PACKETS: u32 = 60_000;
-    for (doppler_hz, loss, [none, chase], [none_digit, chase_digit]) in [
-        (9.73, 0.1, [0.031, 0.0077], [1e-3, 1e-4]),
-        (9.73, 0.3, [0.184, 0.056], [1e-3, 1e-3]),
-        (97.3, 0.3, [0.0091, 0.0006], [1e-4, 1e-4]),
-    ] {
-        let [without, with] = residual_loss(doppler_hz, loss, PACKETS);
+    for (seed, doppler_hz, loss, none, chase) in
+        [(17, 9.73, 0.1, 0.0309, 0.0078), (18, 9.73, 0.3, 0.1825, 0.0559), (19, 97.3, 0.3, 0.0092, 0.0006)]
+    {
+        let [without, with] = residual_loss(seed, doppler_hz, loss, PACKETS);
         let what = format!("f_d = {doppler_hz} Hz, P = {loss}");
-        assert_share(without, none, none_digit, PACKETS, &format!("{what}, no combining"));
-        assert_share(with, chase, chase_digit, PACKETS, &format!("{what}, chase"));
+        assert_share(without, none, 0.02, PACKETS, &format!("{what}, no combining"));
+        assert_share(with, chase, 0.02, PACKETS, &format!("{what}, chase"));
     }
 }
 
@@ -94,7 +95,7 @@ fn independent_transmissions_are_lost_as_theory_says() {
 #[test]
 fn on_a_still_link_only_combining_helps() {
     const PACKETS: u32 = 20_000;
-    let [without, with] = residual_loss(0.0, 0.3, PACKETS);
-    assert_share(without, 0.3, 0.0, PACKETS, "no combining");
-    assert_share(with, -(-squared_threshold(0.3) / 4.0f64).exp_m1(), 0.0, PACKETS, "chase");
+    let [without, with] = residual_loss(20, 0.0, 0.3, PACKETS);
+    assert_share(without, 0.3, 0.01, PACKETS, "no combining");
+    assert_share(with, -(-squared_threshold(0.3) / 4.0f64).exp_m1(), 0.01, PACKETS, "chase");
 }

@@ -306,7 +306,7 @@ proptest! {
         // A dead link now and then.
         let rate_of = |job: u32, index: u64| {
             let word = draws.starting_at(1 << 40).block((u64::from(job) << 20) + index)[0];
-            if word % 8 == 0 { 0 } else { 200 + u64::from(word >> 8) % 5000 }
+            if word.is_multiple_of(8) { 0 } else { 200 + u64::from(word >> 8) % 5000 }
         };
         let mut cell = cell(scheduler);
         let mut reference = Reference { scheduler, flows: Vec::new(), turn: None };
@@ -316,7 +316,7 @@ proptest! {
             let [pick, size, action, _] = draws.block(index);
             let now = slot(index);
             if f64::from(pick) < arrivals_per_slot * f64::from(u32::MAX) && index < 250 {
-                for copy in 0..1 + u64::from(action % 2) {
+                for copy in 0..=u64::from(action % 2) {
                     let bits = 1 + (u64::from(size) + copy * 7919) % 9000;
                     ids.push(cell.arrive(now, jobs, bits));
                     let (start, parts) = (now.as_nanos(), Vec::new());
@@ -325,7 +325,7 @@ proptest! {
                     brought += bits;
                 }
             }
-            if action % 13 == 0 && !reference.flows.is_empty() {
+            if action.is_multiple_of(13) && !reference.flows.is_empty() {
                 let gone = reference.flows.remove(action as usize % reference.flows.len());
                 prop_assert_eq!(cell.cancel(ids[gone.job as usize]), Some(gone.sent()));
                 brought -= gone.bits - gone.sent();
