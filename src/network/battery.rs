@@ -71,8 +71,8 @@ impl Simulation<'_> {
             }
             None => (group.processor.idle_power() * span.as_secs_f64(), 0.0),
         };
-        let radio_j = group.sleep_power_w * span.saturating_sub(on_air).as_secs_f64()
-            + group.tx_power_w * on_air.as_secs_f64();
+        let radio_j =
+            group.sleep_power_w * span.saturating_sub(on_air).as_secs_f64() + group.tx_power_w * on_air.as_secs_f64();
         (processor_j + radio_j, computed_j)
     }
 

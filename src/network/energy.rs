@@ -53,9 +53,10 @@ impl Request {
 
     /// Bytes that the UE has read and loaded, in all rounds.
     pub fn ue_bytes(&self, bytes_per_parameter: f64) -> f64 {
-        let earlier = self.session.as_ref().map_or(0.0, |session| {
-            session.ue_parameters * bytes_per_parameter + session.ue_kv_bytes
-        });
+        let earlier = self
+            .session
+            .as_ref()
+            .map_or(0.0, |session| session.ue_parameters * bytes_per_parameter + session.ue_kv_bytes);
         earlier + self.ue_work.bytes(bytes_per_parameter) * self.ue_read + self.loaded_parameters * bytes_per_parameter
     }
 }

@@ -201,7 +201,13 @@ impl Summary {
             e2e.merge(&group.e2e);
             ttft.merge(&group.ttft);
             tpot.merge(&group.tpot);
-            let row = self.row("group", group.name.clone(), Some(&group.name), &sums, (group.first as usize, group.count as usize));
+            let row = self.row(
+                "group",
+                group.name.clone(),
+                Some(&group.name),
+                &sums,
+                (group.first as usize, group.count as usize),
+            );
             rows.push(with_quantiles(row, &group.e2e, &group.ttft, &group.tpot));
         }
         let row = self.row("all", "all".to_owned(), None, &all, (0, self.ues.len()));
@@ -231,9 +237,7 @@ impl Summary {
         let energy = self.energy(first, ues);
         let kinds = [sums.ue_energy.sum(), sums.tx_energy.sum(), energy.idle_j, energy.sleep_j];
         let known = kinds.iter().any(Option::is_some);
-        let per = |count: u64| {
-            (known && count > 0).then(|| kinds.into_iter().flatten().sum::<f64>() / count as f64)
-        };
+        let per = |count: u64| (known && count > 0).then(|| kinds.into_iter().flatten().sum::<f64>() / count as f64);
         let window = Some(self.window.as_secs_f64()).filter(|&window| window > 0.0);
         let completed = sums.ended(Outcome::Completed);
         let mean = |time: usize| sums.mean_s(time);

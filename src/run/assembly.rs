@@ -146,9 +146,7 @@ impl Assembly {
         let groups = scenario.ue.iter().map(|ue| &ue.device);
         let devices: serde_json::Map<String, serde_json::Value> = groups
             .chain([&scenario.edge.device])
-            .filter_map(|name| {
-                Some((name.clone(), serde_json::to_value(devices::table(name, scenario)?).ok()?))
-            })
+            .filter_map(|name| Some((name.clone(), serde_json::to_value(devices::table(name, scenario)?).ok()?)))
             .collect();
         let geometry = &self.network.cost.geometry;
         serde_json::json!({

@@ -39,9 +39,16 @@ pub fn fit_memory(scenario: &Scenario, inputs: &Inputs, network: &mut NetworkSpe
         let device = &scenario.ue[index].device;
         let gb = |bytes: f64| format!("{:.3} GB", bytes / 1e9);
         let about = |layers: usize, bytes: f64| {
-            format!("{} take {}, and {device:?} of group {:?} has {}", counted(layers, "layer"), gb(bytes), group.name, gb(memory))
+            format!(
+                "{} take {}, and {device:?} of group {:?} has {}",
+                counted(layers, "layer"),
+                gb(bytes),
+                group.name,
+                gb(memory)
+            )
         };
-        let hint = "set memory_gb, or bytes_per_parameter, of a [[device]] of your own, or take a smaller model.cost_as";
+        let hint =
+            "set memory_gb, or bytes_per_parameter, of a [[device]] of your own, or take a smaller model.cost_as";
         if mode == ServiceMode::DeviceOnly {
             let all = geometry.layers as f64 * layer + geometry.head_parameters() * per_parameter;
             if all > memory {

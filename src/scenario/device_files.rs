@@ -30,7 +30,8 @@ impl LoadedScenario {
                     continue;
                 }
                 Ok(about) if !about.is_file() || about.len() > MOST_BYTES => {
-                    problems.push(refuse("not a file of devices".to_owned()).with_allowed("a TOML file of up to 16 MB"));
+                    problems
+                        .push(refuse("not a file of devices".to_owned()).with_allowed("a TOML file of up to 16 MB"));
                     continue;
                 }
                 Ok(_) => {}
@@ -51,7 +52,8 @@ impl LoadedScenario {
                         let at = format!("device[{place}]");
                         check_device_table(&mut found, &at, table);
                         if !names.insert(table.name.clone()) {
-                            let twice = Problem::error(format!("{at}.name"), "two [[device]] of this file have this name");
+                            let twice =
+                                Problem::error(format!("{at}.name"), "two [[device]] of this file have this name");
                             found.push(twice.with_value(format!("{:?}", table.name)));
                         }
                         for mut problem in found {

@@ -50,7 +50,8 @@ pub(super) fn check_device_table(problems: &mut Vec<Problem>, path: &str, table:
     let given = |keys: &[(&'static str, bool)]| keys.iter().find(|(_, given)| *given).map(|&(name, _)| name);
     if let Some(clock) = given(&by_clock) {
         if let Some(other) = given(&of_roofline) {
-            let message = format!("{other} belongs to the roofline, and {clock} to times by the clock: a device has one");
+            let message =
+                format!("{other} belongs to the roofline, and {clock} to times by the clock: a device has one");
             problems.push(Problem::error(key(other), message).with_hint("leave one of them out"));
         }
         if let Some(other) = given(&per_work).or((table.power_w > 0.0).then_some("power_w")) {
@@ -78,6 +79,8 @@ pub(super) fn check_device_table(problems: &mut Vec<Problem>, path: &str, table:
             "power_w is all that a device draws while it computes, and {other} adds that up from the work: together they \
              count it twice"
         );
-        problems.push(Problem::error(key("power_w"), message).with_hint("leave one of them out; idle_power_w goes with either"));
+        problems.push(
+            Problem::error(key("power_w"), message).with_hint("leave one of them out; idle_power_w goes with either"),
+        );
     }
 }
