@@ -132,7 +132,7 @@ fn what_is_at_the_edge_is_lost_with_the_ue_and_makes_room() {
         let finished = phones(
             &[0.0],
             "radio.sharing = \"ideal\"",
-            &format!("battery_j = 0.9\n{}", second),
+            &format!("battery_j = 0.9\n{second}"),
             "20.0",
             &format!("{edge}\nservice_time = {{ law = \"deterministic\", mean_ms = 100.0 }}"),
         );
