@@ -280,7 +280,7 @@ impl<J: Copy> ProcessorSharing<J> {
     /// it is not in service.
     pub fn received(&self, now: SimTime, id: FlowId) -> Option<SimTime> {
         let flow = self.flow(id)?;
-        self.received_at(self.history.back()?.virtual_time_at(now), flow)
+        self.received_at(self.history.back()?.virtual_time_at(now, self.present_gain), flow)
     }
 
     /// The work that a flow has received when virtual time is `virtual_time`.

@@ -7,6 +7,7 @@ use crate::network::event::Event;
 use crate::network::ports::{Conditions, ServiceMode};
 use crate::network::request::{Phase, RequestId};
 use crate::network::simulation::{Simulation, SimulationError};
+use crate::network::spec::Sharing;
 use crate::network::world::World;
 use crate::radio::{Rate, transport_block_bits};
 use crate::units::{SimTime, db_from_ratio, ratio_from_db};
@@ -18,7 +19,9 @@ impl Simulation<'_> {
     /// Sets the link of a transmission that begins now: cell, SINR, rate, and with them airtime,
     /// packets and the conditions that they meet. Nothing to do without cells.
     pub(super) fn set_link(&mut self, now: SimTime, id: RequestId) {
-        let Some(mut link) = self.link_now(now, id, None) else { return };
+        // Slot by slot the first report comes with the first slot.
+        let by_slot = matches!(self.spec.sharing, Sharing::Slots(_)).then_some(AdaptsTo::Mean);
+        let Some(mut link) = self.link_now(now, id, by_slot) else { return };
         self.set_conditions(id, &link);
         let World { ues, requests, cellular: Some(cellular), .. } = &mut self.world else { return };
         let Some(request) = requests.get_mut(id) else { return };
@@ -29,7 +32,7 @@ impl Simulation<'_> {
         if log.payload_bits > 0 && !self.spec.uplinks[group.channel].ideal {
             let fading = (&state.fading, self.spec.channels[group.channel].doppler_hz);
             let pending = log.pending_share(log.payload_bits);
-            link.rate.efficiency = cellular.reported_efficiency(ground, &link, fading, pending);
+            link.rate.efficiency = cellular.follow_reports(ground, &link, fading, pending, &mut log.profile);
             let efficiency = link.rate.efficiency;
             let first = log.transmissions == 0 && log.reception.is_empty();
             if let Some(blocks) = ground.spec.slot_blocks.filter(|_| first) {

@@ -123,6 +123,31 @@ pub struct Placement {
     pub area: Area,
 }
 
+/// How much of a transmission is sent after how much of its airtime: shares of both at the reports at which
+/// its rate changes, the last (1, 1). Empty for a constant rate.
+#[derive(Clone, Debug, Default)]
+pub struct RateProfile(Vec<(f64, f64)>);
+
+impl RateProfile {
+    /// Forgets all but a constant rate.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Whether the rate never changes.
+    pub fn is_constant(&self) -> bool {
+        self.0.len() < 2
+    }
+
+    /// The share of the airtime after which a share of the bits is sent.
+    pub fn airtime(&self, sent: f64) -> f64 {
+        let next = self.0.partition_point(|&(_, share)| share < sent);
+        let (t1, s1) = self.0.get(next).copied().unwrap_or((1.0, 1.0));
+        let (t0, s0) = next.checked_sub(1).map_or((0.0, 0.0), |before| self.0[before]);
+        if s1 > s0 { t0 + (t1 - t0) * ((sent - s0) / (s1 - s0)).clamp(0.0, 1.0) } else { t1 }
+    }
+}
+
 /// The link that a transmission uses, frozen at its start.
 #[derive(Clone, Copy, Debug)]
 pub struct CellLink {
@@ -363,34 +388,46 @@ impl Cellular {
         ground.spec.rate.choose(link.sinr * envelope * envelope / ground.spec.margin)
     }
 
-    /// The mean efficiency of a transmission of `bits` bits that begins now and has the air to itself, its rate
-    /// following reports: bits over bandwidth and time, from one report to the next \[bit/s/Hz\].
-    pub fn reported_efficiency(
+    /// How a transmission of `bits` bits goes on that begins now and has the air to itself, its rate
+    /// following reports: the mean efficiency \[bit/s/Hz\], and into `profile` where its rate changes.
+    pub fn follow_reports(
         &self,
         ground: Ground<'_>,
         link: &CellLink,
         (fading, doppler_hz): (&Fading, f64),
         bits: u64,
+        profile: &mut RateProfile,
     ) -> f64 {
+        profile.0.clear();
         let Some(period) = link.reports else { return link.rate.efficiency };
         let period = period.max(LEAST_STEP).as_nanos();
+        let start = link.since.as_nanos();
         let needed = bits as f64 / ground.spec.bandwidth_hz;
-        let (mut sent, mut at) = (0.0, link.since.as_nanos());
+        let (mut sent, mut at) = (0.0, start);
         for _ in 0..MOST_REPORTS {
             let next = (at / period + 1) * period;
             let rate = self.packet_rate(ground, link, (fading, doppler_hz), SimTime::from_nanos(at)).efficiency;
             let seconds = (next - at) as f64 * 1e-9;
-            let missing = (needed - sent) / rate;
-            if missing <= seconds {
-                at += (missing * 1e9) as u64;
+            let missing_s = (needed - sent) / rate;
+            if missing_s <= seconds {
+                at += (missing_s * 1e9) as u64;
                 sent = needed;
                 break;
             }
             sent += rate * seconds;
             at = next;
+            profile.0.push(((at - start) as f64, sent));
         }
-        let seconds = (at - link.since.as_nanos()) as f64 * 1e-9;
-        if seconds > 0.0 { sent / seconds } else { link.rate.efficiency }
+        let seconds = (at - start) as f64 * 1e-9;
+        if seconds == 0.0 {
+            return link.rate.efficiency;
+        }
+        // Whoever is followed no longer goes on at the mean rate so far.
+        let mean = sent / seconds;
+        profile.0.push((needed / mean * 1e9, needed));
+        let (whole_ns, whole) = (needed / mean * 1e9, needed);
+        profile.0.iter_mut().for_each(|(offset, sent)| (*offset, *sent) = (*offset / whole_ns, *sent / whole));
+        mean
     }
 
     /// The moment of a link at an instant not before its transmission: by the distance that the UE has

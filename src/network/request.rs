@@ -4,7 +4,7 @@ use crate::channel::Packets;
 use crate::kernel::FlowId;
 use crate::kernel::Ticket;
 use crate::network::air::AirFlow;
-use crate::network::cells::CellLink;
+use crate::network::cells::{CellLink, RateProfile};
 use crate::network::compute::Work;
 use crate::network::conversation::Turn;
 use crate::network::ports::{Conditions, Crossing, Prompt};
@@ -104,6 +104,8 @@ pub struct UplinkLog {
     pub tail: bool,
     /// The link that the present transmission uses, in a network of cells.
     pub link: Option<CellLink>,
+    /// How its rate goes on.
+    pub profile: RateProfile,
     /// What the flow on the air puts into each cell.
     pub emission: Box<[u64]>,
     /// Energy of the transmitter so far, where its power varies \[J\].

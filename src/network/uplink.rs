@@ -4,6 +4,7 @@
 use crate::channel::{Reception, rayleigh_gain};
 use crate::kernel::Purpose;
 use crate::network::air::AirFlow;
+use crate::network::cells::RateProfile;
 use crate::network::delivery::Cargo;
 use crate::network::event::Event;
 use crate::network::request::{Phase, RequestId, SlotProgress, UPLINK_AIR, UPLINK_WAIT};
@@ -105,7 +106,7 @@ impl Simulation<'_> {
             && !self.world.ues[request.ue as usize].fading.is_none()
         {
             let packets = log.pending_packets;
-            let offsets = (0..packets).map(|k| midpoint(departed.work, k, packets));
+            let offsets = (0..packets).map(|k| served(departed.work, 2 * k + 1, 2 * packets, &log.profile));
             self.world.air.cells[cell as usize].flows.service_instants(&departed, offsets, &mut self.instants);
         }
         self.reschedule_uplink(cell);
@@ -252,11 +253,11 @@ impl Simulation<'_> {
         let airtime = SimTime::from_nanos(log.pending_share(log.airtime.as_nanos()));
         self.instants.clear();
         // A packet is through when its end has been served: the end of packet k is the beginning of the next.
-        let ends = (1..=packets).map(|k| boundary(airtime, k, packets));
+        let ends = (1..=packets).map(|k| served(airtime, k, packets, &log.profile));
         flows.service_instants_so_far(now, flow, ends, &mut self.instants);
         let through = self.instants.len() as u32;
         self.instants.clear();
-        let midpoints = (0..through).map(|k| midpoint(airtime, k, packets));
+        let midpoints = (0..through).map(|k| served(airtime, 2 * k + 1, 2 * packets, &log.profile));
         flows.service_instants_so_far(now, flow, midpoints, &mut self.instants);
         self.receive(now, id, through);
     }
@@ -269,17 +270,13 @@ impl Simulation<'_> {
     }
 }
 
-/// Airtime served at the midpoint of packet k of K: (k + 1/2)/K.
-fn midpoint(airtime: SimTime, k: u32, packets: u32) -> SimTime {
-    part(airtime, 2 * u64::from(k) + 1, 2 * u64::from(packets))
-}
-
-/// Airtime served at the end of the first k packets of K: k/K.
-fn boundary(airtime: SimTime, k: u32, packets: u32) -> SimTime {
-    part(airtime, u64::from(k), u64::from(packets))
-}
-
-fn part(airtime: SimTime, numerator: u64, denominator: u64) -> SimTime {
-    let nanos = u128::from(airtime.as_nanos()) * u128::from(numerator) / u128::from(denominator.max(1));
-    SimTime::from_nanos(nanos as u64)
+/// Airtime that has been served when `numerator/denominator` of the bits are sent.
+fn served(airtime: SimTime, numerator: u32, denominator: u32, profile: &RateProfile) -> SimTime {
+    let (numerator, denominator) = (u64::from(numerator), u64::from(denominator.max(1)));
+    if profile.is_constant() {
+        let nanos = u128::from(airtime.as_nanos()) * u128::from(numerator) / u128::from(denominator);
+        return SimTime::from_nanos(nanos as u64);
+    }
+    let share = profile.airtime(numerator as f64 / denominator as f64);
+    SimTime::from_nanos((airtime.as_nanos() as f64 * share) as u64)
 }

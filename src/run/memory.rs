@@ -66,11 +66,10 @@ pub fn fit_memory(scenario: &Scenario, inputs: &Inputs, network: &mut NetworkSpe
             let message = format!("this split doesn't fit: {}", about(layers_of(split), bytes_of(split)));
             Problem::error(key, message).with_value(split).with_allowed(allowed()).with_hint(hint)
         };
-        if fits.is_none() {
+        let Some(fits) = fits else {
             problems.push(refuse("split.min", min));
             continue;
-        }
-        let fits = fits.unwrap_or(min);
+        };
         if fits < max {
             match scenario.split.max {
                 SplitMax::Layer(given) => problems.push(refuse("split.max", given.min(max))),

@@ -119,7 +119,7 @@ impl LoadedScenario {
         };
         let mut loaded = Self { path: path.to_owned(), document, scenario, problems };
         let of_files = loaded.read_device_files();
-        loaded.problems.extend(of_files);
+        loaded.add(of_files);
         let mut found = validate::validate(&loaded.scenario);
         found.extend(unused::unused(&loaded.scenario));
         loaded.add(found);

@@ -1,6 +1,7 @@
 //! All integration tests in one binary: one link, one load of the model.
 
 mod bad_input;
+mod battery;
 mod bos;
 mod channel_encoding;
 mod channel_fading;
@@ -16,7 +17,9 @@ mod cli_support;
 mod corpus_parquet;
 mod corruption;
 mod determinism;
+mod devices;
 mod docs;
+mod energy;
 mod families;
 mod fit;
 mod fit_input;

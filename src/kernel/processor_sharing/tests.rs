@@ -222,3 +222,17 @@ fn extremes_saturate() {
     server.arrive(ns(1), SimTime::MAX, 'b');
     assert_eq!(server.next_departure(), Some(SimTime::MAX));
 }
+
+#[test]
+fn a_flow_in_service_knows_what_it_has_received() {
+    let ns = SimTime::from_nanos;
+    let mut server = ProcessorSharing::new();
+    let a = server.arrive(ns(0), ns(100), 'a');
+    assert_eq!(server.received(ns(40), a), Some(ns(40)));
+    let b = server.arrive(ns(40), ns(100), 'b');
+    // Half speed from here; asking changes nothing.
+    assert_eq!((server.received(ns(60), a), server.received(ns(60), b)), (Some(ns(50)), Some(ns(10))));
+    assert_eq!(server.next_departure(), Some(ns(160)));
+    assert_eq!((server.cancel(ns(100), a), server.received(ns(100), a)), (Some(ns(70)), None));
+    assert_eq!(server.received(ns(120), b), Some(ns(50)));
+}
