@@ -162,7 +162,8 @@ mod tests {
     #[test]
     fn the_first_arrivals_are_pinned() {
         let found: Vec<u64> = first(&BURSTY, &Streams::new(1, 0), 0, 3).iter().map(|at| at.as_nanos()).collect();
-        assert_eq!(found, [0, 0, 0]);
+        // The same walk in other arithmetic (float seconds, in Python) gives these, but for rounding.
+        assert_eq!(found, [59_830_533, 276_167_374, 300_101_216]);
     }
 
     #[test]

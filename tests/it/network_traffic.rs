@@ -199,8 +199,8 @@ fn a_failed_turn_is_the_last() {
     let text = format!(
         "name = \"frail\"\nduration_s = 120.0\ndrain_limit_s = 0.1\nquality.source = \"none\"\n\
          [channel]\nreception = \"digital\"\nloss_probability = 0.5\ndoppler_hz = 3.0\n\
-         [[ue]]\nname = \"phone\"\ndevice = \"phone\"\ncount = 6\nqueue_capacity = 1\ndeadline_ms = 250.0\n\
-         workload = {{ rate_per_s = 1.0, prompt_tokens = 12, think_time_s = 0.3, \
+         [[ue]]\nname = \"phone\"\ndevice = \"phone\"\ncount = 6\nqueue_capacity = 0\ndeadline_ms = 90.0\n\
+         workload = {{ rate_per_s = 2.0, prompt_tokens = 12, think_time_s = 0.3, \
          turns = {{ min = 1, max = 6, draw = \"per-request\" }} }}\n[edge]\ndevice = \"server\"\n{DEVICES}"
     );
     let finished = run(&text);

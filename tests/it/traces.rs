@@ -6,8 +6,8 @@ use splitwave::network::workload::TraceArrival;
 use splitwave::run::assembly::assemble;
 use splitwave::run::inputs::Library;
 use splitwave::run::traces::TraceFile;
-use splitwave::scenario::{LoadedScenario, Problem};
 use splitwave::scenario::nodes::WorkloadTable;
+use splitwave::scenario::{LoadedScenario, Problem};
 use splitwave::units::SimTime;
 
 fn open(text: &str) -> Result<TraceFile, String> {
@@ -59,11 +59,18 @@ fn what_is_wrong_in_a_trace_is_said_with_line_and_value() {
     let azure = |rows: &str| format!("TIMESTAMP,ContextTokens,GeneratedTokens\n{rows}");
     let burst = |rows: &str| format!("Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n{rows}");
     for (text, said) in [
-        (azure("2023-11-16 18:17:03,1,1\n2023-11-16 18:17:02.9,1,1\n"),
-         "t.csv, line 3: TIMESTAMP = 2023-11-16 18:17:02.9 is before the line above; sort the trace by time"),
-        (azure("2023-11-16 18:17:03,1,1\n2023-11-16 18:17:09,1,1\n2023-11-16 18:17:08,1,1\n"), "t.csv, line 4: TIMESTAMP"),
-        (azure("1700158623,1,1\n"),
-         "t.csv, line 2: `TIMESTAMP` is `1700158623`; allowed: a date and time of day such as 2023-11-16 18:17:03.9799600"),
+        (
+            azure("2023-11-16 18:17:03,1,1\n2023-11-16 18:17:02.9,1,1\n"),
+            "t.csv, line 3: TIMESTAMP = 2023-11-16 18:17:02.9 is before the line above; sort the trace by time",
+        ),
+        (
+            azure("2023-11-16 18:17:03,1,1\n2023-11-16 18:17:09,1,1\n2023-11-16 18:17:08,1,1\n"),
+            "t.csv, line 4: TIMESTAMP",
+        ),
+        (
+            azure("1700158623,1,1\n"),
+            "t.csv, line 2: `TIMESTAMP` is `1700158623`; allowed: a date and time of day such as 2023-11-16 18:17:03.9799600",
+        ),
         (azure("2023-02-30 00:00:00,1,1\n"), "t.csv, line 2: `TIMESTAMP` is `2023-02-30 00:00:00`"),
         (azure("2023-11-16 18:17:03,0,1\n"), "t.csv, line 2: `ContextTokens` is `0`; allowed: a whole number above 0"),
         (azure("2023-11-16 18:17:03,5,1.5\n"), "t.csv, line 2: `GeneratedTokens` is `1.5`; allowed: a whole number"),
@@ -76,11 +83,13 @@ fn what_is_wrong_in_a_trace_is_said_with_line_and_value() {
         (burst("5,a,-1,1,2,b\n"), "t.csv, line 2: `Request tokens` is `-1`"),
         (burst("5,a,1,99999999999,2,b\n"), "t.csv, line 2: `Response tokens` is `99999999999`"),
         (burst("5,a,1\n"), "line: 2"),
-        ("TIMESTAMP,ContextTokens\n".into(),
-         "t.csv: no column `GeneratedTokens`; an Azure LLM inference trace has TIMESTAMP, ContextTokens and \
+        (
+            "TIMESTAMP,ContextTokens\n".into(),
+            "t.csv: no column `GeneratedTokens`; an Azure LLM inference trace has TIMESTAMP, ContextTokens and \
           GeneratedTokens; a trace has arrival_s, prompt_tokens and maybe output_tokens; BurstGPT has Timestamp, Request \
           tokens and Response tokens; a trace of Vidur has arrived_at, num_prefill_tokens and num_decode_tokens; the \
-          file's columns: `TIMESTAMP`, `ContextTokens`"),
+          file's columns: `TIMESTAMP`, `ContextTokens`",
+        ),
         ("time,in,out\n1,2,3\n".into(), "t.csv: no column `arrival_s`; a trace has arrival_s"),
         (String::new(), "t.csv: no column `arrival_s`"),
         ("arrival_s,prompt_tokens\n".into(), "t.csv: no rows"),
@@ -93,7 +102,10 @@ fn what_is_wrong_in_a_trace_is_said_with_line_and_value() {
     assert!(TraceFile::open(&binary).is_err());
 }
 
-fn replayed(trace: &TraceFile, workload: &WorkloadTable) -> Result<(Vec<(u64, u32, Option<u32>)>, Vec<String>), Problem> {
+fn replayed(
+    trace: &TraceFile,
+    workload: &WorkloadTable,
+) -> Result<(Vec<(u64, u32, Option<u32>)>, Vec<String>), Problem> {
     let mut warnings = Vec::new();
     let found = trace.replayed("ue[0].workload", workload, &mut warnings)?;
     Ok((rows(&found), warnings.iter().map(|warning| format!("{}: {}", warning.path, warning.message)).collect()))
@@ -122,12 +134,14 @@ fn a_part_of_a_trace_is_shifted_scaled_and_cut() {
             "ue[0].workload.max_output_tokens: cut to 2, for being longer: 2 rows of 3",
         ]
     );
-    for (from, to, key) in [(9.0, None, "trace_from_s"), (3.6, Some(7.9), "trace_to_s"), (0.0, Some(0.5), "trace_to_s")] {
+    for (from, to, key) in [(9.0, None, "trace_from_s"), (3.6, Some(7.9), "trace_to_s"), (0.0, Some(0.5), "trace_to_s")]
+    {
         let empty = WorkloadTable { trace_from_s: Some(from), trace_to_s: to, ..WorkloadTable::default() };
         let problem = replayed(&trace, &empty).unwrap_err();
-        assert_eq!((problem.path, problem.allowed.as_deref()), (
-            format!("ue[0].workload.{key}"), Some("the trace goes from 1 s to 8 s")
-        ));
+        assert_eq!(
+            (problem.path, problem.allowed.as_deref()),
+            (format!("ue[0].workload.{key}"), Some("the trace goes from 1 s to 8 s"))
+        );
     }
 }
 
@@ -203,7 +217,7 @@ fn workloads_with_mistakes() {
         ("trace_scale = 2.0", "trace_scale belongs to kind = \"trace\"", 28),
         ("max_prompt_tokens = 2", "belongs to kind = \"trace\", or beside tokens_from", 34),
         ("kind = \"trace\", path = \"t.csv\", trace_scale = 0.0", "`ue[0].workload.trace_scale` is out of range", 60),
-        ("kind = \"trace\", path = \"t.csv\", trace_from_s = 5, trace_to_s = 5", "above trace_from_s = 5", 76),
+        ("kind = \"trace\", path = \"t.csv\", trace_from_s = 5, trace_to_s = 5", "above trace_from_s = 5", 77),
         ("kind = \"trace\", path = \"t.csv\", trace_from_s = 99", "the trace goes from 0 s to 60.02004 s", 61),
         ("kind = \"trace\", path = \"t.csv\", turns = 2", "a trace has all its requests", 54),
         ("kind = \"trace\", path = \"t.csv\", tokens_from = \"t.csv\"", "a trace brings its own tokens", 60),
