@@ -173,8 +173,8 @@ fn a_row_is_this_line() {
          0,0.02,0.001,0.2097152,0,0.009,0.000000001,0.239715201,,0.239715201,true,\
          125000000000.0,850000000000.0,0.5,0.25,192.0,64,2.718281828459045,20.0,llm,-21.5,completed,2,1"
     );
-    assert_eq!(lines[2], format!("8,0,phone,0,,3,18446744073.709551615,,64,1{},dropped", ",".repeat(31)));
-    assert!(text.ends_with("dropped\n"));
+    assert_eq!(lines[2], format!("8,0,phone,0,,3,18446744073.709551615,,64,1{},dropped,,", ",".repeat(31)));
+    assert!(text.ends_with("dropped,,\n"));
     assert_eq!(lines.len(), 3);
 }
 
