@@ -18,8 +18,10 @@ fn open(text: &str) -> Result<TraceFile, String> {
     TraceFile::open(&path).map_err(|error| error.replace(&format!("{}", path.display()), "t.csv"))
 }
 
-/// (nanoseconds, prompt, output).
-fn rows(found: &[TraceArrival]) -> Vec<(u64, u32, Option<u32>)> {
+/// Nanoseconds, prompt, output.
+type Shown = (u64, u32, Option<u32>);
+
+fn rows(found: &[TraceArrival]) -> Vec<Shown> {
     found.iter().map(|row| (row.at.as_nanos(), row.prompt_tokens, row.output_tokens)).collect()
 }
 
@@ -103,10 +105,7 @@ fn what_is_wrong_in_a_trace_is_said_with_line_and_value() {
     assert!(TraceFile::open(&binary).is_err());
 }
 
-fn replayed(
-    trace: &TraceFile,
-    workload: &WorkloadTable,
-) -> Result<(Vec<(u64, u32, Option<u32>)>, Vec<String>), Box<Problem>> {
+fn replayed(trace: &TraceFile, workload: &WorkloadTable) -> Result<(Vec<Shown>, Vec<String>), Box<Problem>> {
     let mut warnings = Vec::new();
     let found = trace.replayed("ue[0].workload", workload, &mut warnings)?;
     Ok((rows(&found), warnings.iter().map(|warning| format!("{}: {}", warning.path, warning.message)).collect()))
