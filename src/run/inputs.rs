@@ -155,7 +155,7 @@ impl Library {
             let replayed = file("path", workload.path.as_ref().filter(|_| workload.kind == WorkloadKind::Trace));
             let drawn = file("tokens_from", workload.tokens_from.as_ref());
             let replayed = replayed.map(|trace| trace.replayed(&table, workload, &mut problems));
-            traces.push(replayed.and_then(|rows| rows.map_err(|problem| problems.push(problem)).ok()));
+            traces.push(replayed.and_then(|rows| rows.map_err(|problem| problems.push(*problem)).ok()));
             drawn_tokens.push(drawn.map(|trace| trace.drawn_from(&table, workload, &mut problems)));
         }
         let fading_traces = self.fading_traces(loaded, &mut problems, &mut hashes);

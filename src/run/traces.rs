@@ -219,7 +219,7 @@ impl TraceFile {
         path: &str,
         workload: &WorkloadTable,
         warnings: &mut Vec<Problem>,
-    ) -> Result<Arc<[TraceArrival]>, Problem> {
+    ) -> Result<Arc<[TraceArrival]>, Box<Problem>> {
         let time = |seconds: Option<f64>| seconds.map(SimTime::from_secs_saturating);
         let from = time(workload.trace_from_s).unwrap_or(SimTime::ZERO);
         let to = time(workload.trace_to_s);
@@ -229,13 +229,13 @@ impl TraceFile {
             let (start, last) = (self.rows[0].at, self.rows[self.rows.len() - 1].at);
             let key = if first == self.rows.len() || to.is_none() { "trace_from_s" } else { "trace_to_s" };
             let value = if key == "trace_from_s" { from } else { to.unwrap_or(from) };
-            return Err(Problem::error(format!("{path}.{key}"), "this part of the trace has no rows")
-                .with_value(value)
-                .with_allowed(format!("the trace goes from {start} s to {last} s")));
+            let problem = Problem::error(format!("{path}.{key}"), "this part of the trace has no rows");
+            let allowed = format!("the trace goes from {start} s to {last} s");
+            return Err(Box::new(problem.with_value(value).with_allowed(allowed)));
         }
         self.warn(&format!("{path}.path"), first..end, warnings);
         if from == SimTime::ZERO && end == self.rows.len() && workload.trace_scale.is_none() {
-            return Ok(self.cut(path, self.rows.clone(), workload, warnings));
+            return Ok(Self::cut(path, self.rows.clone(), workload, warnings));
         }
         let scale = workload.trace_scale.unwrap_or(1.0);
         let scaled = |at: SimTime| {
@@ -243,17 +243,16 @@ impl TraceFile {
             if scale == 1.0 { at } else { SimTime::from_nanos((at.as_nanos() as f64 * scale).round() as u64) }
         };
         let rows = self.rows[first..end].iter().map(|row| TraceArrival { at: scaled(row.at), ..*row });
-        Ok(self.cut(path, rows.collect(), workload, warnings))
+        Ok(Self::cut(path, rows.collect(), workload, warnings))
     }
 
     /// The rows that `tokens_from` draws from, cut to the most tokens.
     pub fn drawn_from(&self, path: &str, workload: &WorkloadTable, warnings: &mut Vec<Problem>) -> Arc<[TraceArrival]> {
         self.warn_unanswered(&format!("{path}.tokens_from"), warnings);
-        self.cut(path, self.rows.clone(), workload, warnings)
+        Self::cut(path, self.rows.clone(), workload, warnings)
     }
 
     fn cut(
-        &self,
         path: &str,
         rows: Arc<[TraceArrival]>,
         workload: &WorkloadTable,

@@ -12,10 +12,10 @@ use splitwave::units::SimTime;
 use crate::network_support::{DEVICES, Finished, Row, assembly, run, seconds, simulate};
 
 /// Arrivals of one UE before `end`.
-fn arrivals(process: &Modulated, streams: &Streams, ue: u32, end: SimTime) -> Vec<SimTime> {
+fn arrivals(process: &Modulated, streams: Streams, ue: u32, end: SimTime) -> Vec<SimTime> {
     let (mut found, mut cursor) = (Vec::new(), ChainCursor::default());
     let mut at = SimTime::ZERO;
-    while let Some(next) = process.arrival(streams, ue, found.len() as u64, at, &mut cursor).filter(|&at| at < end) {
+    while let Some(next) = process.arrival(&streams, ue, found.len() as u64, at, &mut cursor).filter(|&at| at < end) {
         found.push(next);
         at = next;
     }
@@ -32,7 +32,7 @@ fn counts_of_modulated_arrivals_meet_theory() {
     for (process, ues) in [(bursty, 20_000u32), (on_off, 20_000)] {
         let counts: Vec<[f64; 3]> = (0..ues)
             .map(|ue| {
-                let all = arrivals(&process, &streams, ue, seconds(20.0));
+                let all = arrivals(&process, streams, ue, seconds(20.0));
                 [0.2, 3.0, 20.0].map(|t| all.partition_point(|&at| at < seconds(t)) as f64)
             })
             .collect();
@@ -58,7 +58,7 @@ fn counts_of_modulated_arrivals_meet_theory() {
 fn gaps_of_an_on_off_source_are_hyperexponential() {
     let (rate, on_s, off_s): (f64, f64, f64) = (5.0, 1.0, 3.0);
     let process = Modulated { rates_per_s: [rate, 0.0], sojourns_s: [on_s, off_s] };
-    let all = arrivals(&process, &Streams::new(22, 0), 4, seconds(16_000.0));
+    let all = arrivals(&process, Streams::new(22, 0), 4, seconds(16_000.0));
     let mut gaps: Vec<f64> = all.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
     gaps.sort_unstable_by(f64::total_cmp);
     let sum = rate + 1.0 / on_s + 1.0 / off_s;
@@ -103,7 +103,7 @@ fn arrivals_depend_on_nothing_but_the_key() {
         assert!((mean / rate - 1.0).abs() < 0.1, "{workload}: {mean} for {rate}");
     }
     let mmpp = Modulated { rates_per_s: [3.0, 0.2], sojourns_s: [4.0, 8.0] };
-    let by_hand = arrivals(&mmpp, &Streams::new(1, 0), 1, seconds(60.0));
+    let by_hand = arrivals(&mmpp, Streams::new(1, 0), 1, seconds(60.0));
     let mmpp = "kind = \"mmpp\", rates_per_s = [3.0, 0.2], sojourns_s = [4.0, 8.0]";
     assert_eq!(arrivals_of(&run(&paced(2, mmpp, 1.0, "")), 1), by_hand);
 }
@@ -199,8 +199,8 @@ fn a_failed_turn_is_the_last() {
     let text = format!(
         "name = \"frail\"\nduration_s = 120.0\ndrain_limit_s = 0.1\nquality.source = \"none\"\n\
          [channel]\nreception = \"digital\"\nloss_probability = 0.5\ndoppler_hz = 3.0\n\
-         [[ue]]\nname = \"phone\"\ndevice = \"phone\"\ncount = 6\nqueue_capacity = 1\ndeadline_ms = 250.0\n\
-         workload = {{ rate_per_s = 1.0, prompt_tokens = 12, think_time_s = 0.3, \
+         [[ue]]\nname = \"phone\"\ndevice = \"phone\"\ncount = 6\nqueue_capacity = 0\ndeadline_ms = 90.0\n\
+         workload = {{ rate_per_s = 2.0, prompt_tokens = 12, think_time_s = 0.3, \
          turns = {{ min = 1, max = 6, draw = \"per-request\" }} }}\n[edge]\ndevice = \"server\"\n{DEVICES}"
     );
     let finished = run(&text);

@@ -109,6 +109,8 @@ fn completed(request_id: u64, ue_id: u32, arrival: SimTime, total: SimTime) -> R
         quality_source: Some("llm"),
         reward: Some(-21.5),
         outcome: Outcome::Completed,
+        conversation: Some(2),
+        turn: Some(1),
         ..dropped(request_id, ue_id, arrival)
     }
 }
@@ -178,10 +180,10 @@ fn a_row_is_this_line() {
         lines[1],
         "7,1,phone,0,0,3,1.5,4,64,1,0.5,0.7071067811865476,0.1,-3.25,0.875,64,6,5,2,4194304,\
          0,0.02,0.001,0.2097152,0,0.009,0.000000001,0.239715201,,0.239715201,true,\
-         125000000000.0,850000000000.0,0.5,0.25,192.0,64,2.718281828459045,20.0,llm,-21.5,completed"
+         125000000000.0,850000000000.0,0.5,0.25,192.0,64,2.718281828459045,20.0,llm,-21.5,completed,2,1"
     );
-    assert_eq!(lines[2], format!("8,0,phone,0,,3,18446744073.709551615,,64,1{},dropped", ",".repeat(31)));
-    assert!(text.ends_with("dropped\n"));
+    assert_eq!(lines[2], format!("8,0,phone,0,,3,18446744073.709551615,,64,1{},dropped,,", ",".repeat(31)));
+    assert!(text.ends_with("dropped,,\n"));
     assert_eq!(lines.len(), 3);
 }
 

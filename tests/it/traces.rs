@@ -1,5 +1,6 @@
 //! Traces in the columns of those who recorded them, written by hand.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use splitwave::network::workload::TraceArrival;
@@ -17,8 +18,10 @@ fn open(text: &str) -> Result<TraceFile, String> {
     TraceFile::open(&path).map_err(|error| error.replace(&format!("{}", path.display()), "t.csv"))
 }
 
-/// (nanoseconds, prompt, output).
-fn rows(found: &[TraceArrival]) -> Vec<(u64, u32, Option<u32>)> {
+/// Nanoseconds, prompt, output.
+type Shown = (u64, u32, Option<u32>);
+
+fn rows(found: &[TraceArrival]) -> Vec<Shown> {
     found.iter().map(|row| (row.at.as_nanos(), row.prompt_tokens, row.output_tokens)).collect()
 }
 
@@ -102,10 +105,7 @@ fn what_is_wrong_in_a_trace_is_said_with_line_and_value() {
     assert!(TraceFile::open(&binary).is_err());
 }
 
-fn replayed(
-    trace: &TraceFile,
-    workload: &WorkloadTable,
-) -> Result<(Vec<(u64, u32, Option<u32>)>, Vec<String>), Problem> {
+fn replayed(trace: &TraceFile, workload: &WorkloadTable) -> Result<(Vec<Shown>, Vec<String>), Box<Problem>> {
     let mut warnings = Vec::new();
     let found = trace.replayed("ue[0].workload", workload, &mut warnings)?;
     Ok((rows(&found), warnings.iter().map(|warning| format!("{}: {}", warning.path, warning.message)).collect()))
@@ -139,7 +139,7 @@ fn a_part_of_a_trace_is_shifted_scaled_and_cut() {
         let empty = WorkloadTable { trace_from_s: Some(from), trace_to_s: to, ..WorkloadTable::default() };
         let problem = replayed(&trace, &empty).unwrap_err();
         assert_eq!(
-            (problem.path, problem.allowed.as_deref()),
+            (problem.path.clone(), problem.allowed.as_deref()),
             (format!("ue[0].workload.{key}"), Some("the trace goes from 1 s to 8 s"))
         );
     }
@@ -150,7 +150,7 @@ fn a_part_of_a_trace_is_shifted_scaled_and_cut() {
 fn holes_and_failures_are_told() {
     let mut text = "arrival_s,prompt_tokens\n".to_owned();
     for i in 0..300 {
-        text.push_str(&format!("{},5\n", if i < 200 { i } else { i + 999 }));
+        let _ = writeln!(text, "{},5", if i < 200 { i } else { i + 999 });
     }
     let trace = open(&text).unwrap();
     let (_, warnings) = replayed(&trace, &WorkloadTable::default()).unwrap();
@@ -171,7 +171,7 @@ fn a_long_trace_is_read() {
     let mut text = String::with_capacity(30 << 20);
     text.push_str("arrival_s,prompt_tokens,output_tokens\n");
     for i in 0..300_000u64 {
-        text.push_str(&format!("{}.{:03},{},{}\n", i / 1000, i % 1000, 1 + i % 4000, 1 + i % 7));
+        let _ = writeln!(text, "{}.{:03},{},{}", i / 1000, i % 1000, 1 + i % 4000, 1 + i % 7);
     }
     let trace = open(&text).unwrap();
     assert!((0u64..).zip(trace.rows.iter()).all(|(i, row)| row.at == SimTime::from_nanos(i * 1_000_000)));
@@ -217,7 +217,7 @@ fn workloads_with_mistakes() {
         ("trace_scale = 2.0", "trace_scale belongs to kind = \"trace\"", 28),
         ("max_prompt_tokens = 2", "belongs to kind = \"trace\", or beside tokens_from", 34),
         ("kind = \"trace\", path = \"t.csv\", trace_scale = 0.0", "`ue[0].workload.trace_scale` is out of range", 60),
-        ("kind = \"trace\", path = \"t.csv\", trace_from_s = 5, trace_to_s = 5", "above trace_from_s = 5", 76),
+        ("kind = \"trace\", path = \"t.csv\", trace_from_s = 5, trace_to_s = 5", "above trace_from_s = 5", 77),
         ("kind = \"trace\", path = \"t.csv\", trace_from_s = 99", "the trace goes from 0 s to 60.02004 s", 61),
         ("kind = \"trace\", path = \"t.csv\", turns = 2", "a trace has all its requests", 54),
         ("kind = \"trace\", path = \"t.csv\", tokens_from = \"t.csv\"", "a trace brings its own tokens", 60),
