@@ -35,7 +35,7 @@ pub(super) fn poisson(mean: f64, j: u32) -> f64 {
 }
 
 /// Regularised incomplete gamma functions `[P(a, x), Q(a, x)]`, P + Q = 1, for a > 0
-/// and x ≥ 0, each to about 10⁻¹³ of its own size or better.
+/// and x ≥ 0, each to about 10⁻¹³ of its own size at moderate a, 10⁻¹² at a = 1000.
 ///
 /// The series of P for x < a + 1, else the continued fraction of Q by Lentz's
 /// method (Abramowitz and Stegun, 6.5.29 and 6.5.31).
@@ -137,11 +137,11 @@ mod tests {
         assert!((ln_gamma(1.5).exp() - 0.886_226_925_452_758).abs() < 1e-14);
         // P(1, x) = 1 - e^{-x}; Q(2, x) = (1 + x)e^{-x}.
         for x in [1e-9, 0.3, 1.9, 2.1, 30.0, 600.0] {
-            assert!((incomplete_gamma(1.0, x)[0] + (-x).exp_m1()).abs() < 1e-15);
+            assert!((incomplete_gamma(1.0, x)[0] / -(-x).exp_m1() - 1.0).abs() < 1e-12, "{x}");
             assert!((incomplete_gamma(2.0, x)[1] / ((1.0 + x) * (-x).exp()) - 1.0).abs() < 1e-12, "{x}");
         }
         assert!((ln_upper_gamma(2.0, 2000.0) - (2001f64.ln() - 2000.0)).abs() < 1e-9);
-        assert!((poisson(2.5, 3) - 2.5f64.powi(3) / 6.0 * (-2.5f64).exp()).abs() < 1e-15);
+        assert!((poisson(2.5, 3) - 2.5f64.powi(3) / 6.0 * (-2.5f64).exp()).abs() < 1e-13);
     }
 
     #[test]
