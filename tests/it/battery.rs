@@ -205,8 +205,8 @@ fn no_joule_is_lost() {
             completed += finished.count(Outcome::Completed);
         }
     }
-    // Of 144 batteries some empty and some don't.
-    assert!((20..124).contains(&empty) && outages > 10 && completed > 100, "{empty}, {outages}, {completed}");
+    // Of 144 batteries most empty and some don't.
+    assert!((100..144).contains(&empty) && outages > 10 && completed > 100, "{empty}, {outages}, {completed}");
 }
 
 /// A client that asks again at once doesn't ask a dead UE forever.

@@ -1,28 +1,12 @@
 //! The incomplete gamma function and the inverse of a distribution function.
 
-use std::f64::consts::TAU;
+use crate::stats::{ln_gamma, regularised_gamma};
 
 /// Terms of a series or fraction at most; at a ≤ 2000 some hundred are enough.
 const MOST_TERMS: u32 = 20_000;
 
 /// Steps of an inversion at most; Newton's take about five.
 const MOST_STEPS: u32 = 2_000;
-
-/// `ln Γ(x)` for x > 0, to about 10⁻¹⁴ of max(1, |ln Γ|).
-///
-/// Stirling's series behind a shift to x ≥ 12 by Γ(x + 1) = x·Γ(x) (Abramowitz
-/// and Stegun, 6.1.41).
-pub(super) fn ln_gamma(x: f64) -> f64 {
-    let (mut x, mut product) = (x, 1.0);
-    while x < 12.0 {
-        product *= x;
-        x += 1.0;
-    }
-    let square = 1.0 / (x * x);
-    let series =
-        (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square * (1.0 / 1680.0 - square / 1188.0)))) / x;
-    (x - 0.5) * x.ln() - x + 0.5 * TAU.ln() + series - product.ln()
-}
 
 /// `x^a e^{-x}/Γ(a)`, which is x times the density of the gamma law of shape a.
 pub(super) fn gamma_density_times_x(a: f64, x: f64) -> f64 {
@@ -34,30 +18,10 @@ pub(super) fn poisson(mean: f64, j: u32) -> f64 {
     (f64::from(j) * mean.ln() - mean - ln_gamma(f64::from(j) + 1.0)).exp()
 }
 
-/// Regularised incomplete gamma functions `[P(a, x), Q(a, x)]`, P + Q = 1, for a > 0
-/// and x ≥ 0, each to about 10⁻¹³ of its own size at moderate a, 10⁻¹² at a = 1000.
-///
-/// The series of P for x < a + 1, else the continued fraction of Q by Lentz's
-/// method (Abramowitz and Stegun, 6.5.29 and 6.5.31).
+/// [`regularised_gamma`] as `[P(a, x), Q(a, x)]`, for a > 0; P = 0 for x below 0.
 pub(super) fn incomplete_gamma(a: f64, x: f64) -> [f64; 2] {
-    if x <= 0.0 {
-        return [0.0, 1.0];
-    }
-    if x < a + 1.0 {
-        let (mut term, mut sum) = (1.0 / a, 1.0 / a);
-        for n in 1..MOST_TERMS {
-            term *= x / (a + f64::from(n));
-            sum += term;
-            if term < sum * 1e-17 {
-                break;
-            }
-        }
-        let lower = (sum * gamma_density_times_x(a, x)).min(1.0);
-        [lower, 1.0 - lower]
-    } else {
-        let upper = (gamma_density_times_x(a, x) * upper_fraction(a, x)).min(1.0);
-        [1.0 - upper, upper]
-    }
+    let (lower, upper) = regularised_gamma(a, x.max(0.0));
+    [lower, upper]
 }
 
 /// `ln Q(a, x)`, also where Q itself is too small for a float.

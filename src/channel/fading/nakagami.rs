@@ -3,9 +3,10 @@
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
-use super::gamma::{gamma_density_times_x, incomplete_gamma, invert, ln_gamma, ln_upper_gamma};
+use super::gamma::{gamma_density_times_x, incomplete_gamma, invert, ln_upper_gamma};
 use super::{FadingError, Link, SumOfSinusoids};
 use crate::kernel::{Purpose, Streams};
+use crate::stats::ln_gamma;
 
 /// The least m of Nakagami's law.
 pub const MIN_NAKAGAMI_M: f64 = 0.5;
