@@ -70,6 +70,8 @@ pub(super) fn check_table(scenario: &Scenario, inputs: &Inputs, network: &Networ
         let turns = channel.doppler_hz * payload.airtime.as_secs_f64();
         if let (Some(doppler_hz), Some(airtime_s)) = (real("doppler_hz"), real("airtime_s"))
             && channel.fading.follows_doppler()
+            // In cells losses are what repeats have left, of fades that follow each UE's own way.
+            && network.cellular.is_none()
             && (turns / (doppler_hz * airtime_s) - 1.0).abs() > 0.1
         {
             let path = format!("{}.doppler_hz", scenario.channel.path("channel", group.channel));
