@@ -128,8 +128,8 @@ fn check_radio(problems: &mut Vec<Problem>, scenario: &Scenario) {
     }
 }
 
-/// Slots that a run may have, times UEs: an hour of a core.
-const MOST_SLOT_WORK: f64 = 3e11;
+/// Slots that a run may have, times UEs: each of these looks takes some nanoseconds if the UE has something to send.
+const MOST_SLOT_WORK: f64 = 1e10;
 
 /// Slot by slot: what the scheduler needs to know, and what it takes.
 fn check_slots(problems: &mut Vec<Problem>, scenario: &Scenario) {

@@ -1,8 +1,10 @@
 //! All integration tests in one binary: one link, one load of the model.
 
+mod bad_cells;
 mod bad_input;
 mod battery;
 mod bos;
+mod cells;
 mod channel_encoding;
 mod channel_fading;
 mod channel_fading_laws;
@@ -16,6 +18,7 @@ mod cli_model;
 mod cli_support;
 mod corpus_parquet;
 mod corruption;
+mod delivery;
 mod determinism;
 mod devices;
 mod docs;
