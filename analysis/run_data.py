@@ -112,6 +112,25 @@ def note_mixed_settings(runs, notes):
 
 def read_columns(path, numbers, words=()):
     """The named columns of a CSV file: numbers as float64 (empty = NaN), words as categories."""
+    types, rules = column_rules(path, numbers, words)
+    try:
+        return pd.read_csv(path, dtype=types, **rules)
+    except ValueError as error:
+        raise unreadable(path, numbers, rules, error) from None
+
+
+def read_chunks(path, numbers, words, rows):
+    """The same in pieces of so many rows, for files that would not fit in whole."""
+    types, rules = column_rules(path, numbers, words)
+    try:
+        with pd.read_csv(path, dtype=types, chunksize=rows, **rules) as reader:
+            yield from reader
+    except ValueError as error:
+        raise unreadable(path, numbers, rules, error) from None
+
+
+def column_rules(path, numbers, words):
+    """Types and further arguments to read these columns by, once the header has shown that all are there."""
     wanted = [*numbers, *words]
     try:
         header = pd.read_csv(path, nrows=0).columns
@@ -122,14 +141,14 @@ def read_columns(path, numbers, words=()):
         named = ", ".join(f"'{column}'" for column in missing)
         hint = "repeat the run with a splitwave that writes this column, or take the run_report.py that came with the older one"
         raise InputError(f"{path}: missing column {named}", hint)
-    types = dict.fromkeys(numbers, "float64") | dict.fromkeys(words, "category")
     # Only an empty cell is empty: a group may be called "NA".
     rules = {"usecols": wanted, "keep_default_na": False, "na_values": [""]}
-    try:
-        return pd.read_csv(path, dtype=types, **rules)
-    except ValueError as error:
-        where = bad_cell(path, numbers, rules) or str(error)
-        raise InputError(f"{path}: {where}", "the file was changed or cut after the run: repeat it with --force") from None
+    return dict.fromkeys(numbers, "float64") | dict.fromkeys(words, "category"), rules
+
+
+def unreadable(path, numbers, rules, error):
+    where = bad_cell(path, numbers, rules) or str(error)
+    return InputError(f"{path}: {where}", "the file was changed or cut after the run: repeat it with --force")
 
 
 def bad_cell(path, numbers, rules):
