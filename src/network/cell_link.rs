@@ -81,21 +81,23 @@ impl Simulation<'_> {
         });
     }
 
-    /// Follows a UE to the present, and to the cell that serves it.
-    fn follow(&mut self, now: SimTime, ue: u32) {
-        let World { ues, cellular: Some(cellular), .. } = &mut self.world else { return };
+    /// Follows a UE to the present, and to the cell that serves it. Gives the fading of the link that it
+    /// leaves, if it leaves one.
+    fn follow(&mut self, now: SimTime, ue: u32) -> Option<Fading> {
+        let World { ues, cellular: Some(cellular), .. } = &mut self.world else { return None };
         let state = &mut ues[ue as usize];
-        let Some(ground) = Ground::of(self.spec, state.group as usize, &self.streams) else { return };
-        let Some(radio) = state.radio.as_mut() else { return };
+        let ground = Ground::of(self.spec, state.group as usize, &self.streams)?;
+        let radio = state.radio.as_mut()?;
         let cell = cellular.follow(ground, radio, state.cell, now);
         if cell != state.cell {
             state.cell = cell;
             let model = &self.spec.channels[ground.channel].fading;
             // The same model made the UE's first link.
             if let Ok(fading) = Fading::new(model, &self.streams, Link { ue, cell }) {
-                state.fading = fading;
+                return Some(std::mem::replace(&mut state.fading, fading));
             }
         }
+        None
     }
 
     /// A flow has joined a cell: its UE's transmission is heard there and elsewhere, and the UE
@@ -136,23 +138,18 @@ impl Simulation<'_> {
     }
 
     pub(super) fn on_measure(&mut self, now: SimTime, ue: u32) -> Result<(), SimulationError> {
-        let before = self.world.ues[ue as usize].cell;
         let Some(radio) = self.world.ues[ue as usize].radio.as_mut() else { return Ok(()) };
         if radio.flights.is_empty() {
             radio.measuring = false;
             return Ok(());
         }
-        self.follow(now, ue);
-        let flights = match &self.world.ues[ue as usize].radio {
-            Some(radio) => radio.flights.clone(),
-            None => Vec::new(),
-        };
-        let handed_over = self.world.ues[ue as usize].cell != before;
+        let flights = radio.flights.clone();
+        let mut left = self.follow(now, ue);
+        let serving = self.world.ues[ue as usize].cell;
         for id in flights {
-            if handed_over {
-                self.hand_over(now, id)?;
-            } else {
-                self.emit_anew(id);
+            match self.world.requests.get(id).map(|request| request.phase) {
+                Some(Phase::Uplink { cell, .. }) if cell != serving => self.hand_over(now, id, &mut left)?,
+                _ => self.emit_anew(id),
             }
         }
         self.schedule_measurement(now, ue);
@@ -174,17 +171,28 @@ impl Simulation<'_> {
 
     /// A request on the air follows its UE to another cell. Attempts of hybrid ARQ that are on
     /// the air alone are finished where they began.
-    fn hand_over(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
+    /// What is through met the fading of the link that was `left`.
+    fn hand_over(&mut self, now: SimTime, id: RequestId, left: &mut Option<Fading>) -> Result<(), SimulationError> {
         let Some(handover) = self.spec.cellular.as_ref().map(|cells| cells.handover) else { return Ok(()) };
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         let Phase::Uplink { cell, flow } = request.phase else { return Ok(()) };
         let Some(log) = request.uplink.as_mut().filter(|log| !log.tail) else { return Ok(()) };
         log.handovers += 1;
-        if handover.in_flight == InFlight::Carried {
-            self.receive_so_far(now, id);
+        let ue = request.ue as usize;
+        match (handover.in_flight, left.take()) {
+            (InFlight::Restarted, fading) => *left = fading,
+            (InFlight::Carried, None) => self.receive_so_far(now, id),
+            (InFlight::Carried, Some(fading)) => {
+                let present = std::mem::replace(&mut self.world.ues[ue].fading, fading);
+                self.receive_so_far(now, id);
+                *left = Some(std::mem::replace(&mut self.world.ues[ue].fading, present));
+            }
         }
         self.take_off_air(now, id, cell, flow);
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        if let Some(log) = request.uplink.as_mut().filter(|_| handover.in_flight == InFlight::Restarted) {
+            log.restart();
+        }
         if request.uplink.as_ref().is_some_and(|log| log.pending_packets == 0) {
             return self.first_attempts_over(now, id);
         }

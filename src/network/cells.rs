@@ -151,6 +151,8 @@ impl RateProfile {
 /// The link that a transmission uses, frozen at its start.
 #[derive(Clone, Copy, Debug)]
 pub struct CellLink {
+    /// The cell.
+    pub cell: u32,
     /// Mean SINR, a ratio; fading multiplies it by |z|².
     pub sinr: f64,
     /// The rate.
@@ -350,6 +352,7 @@ impl Cellular {
         let site = &spec.sites[cell as usize];
         let (dx, dy) = (radio.here.x_m - site.x_m, radio.here.y_m - site.y_m);
         let mut link = CellLink {
+            cell,
             sinr,
             rate: spec.rate.choose(sinr / spec.margin),
             radiated_w,
@@ -430,8 +433,8 @@ impl Cellular {
         mean
     }
 
-    /// The moment of a link at an instant not before its transmission: by the distance that the UE has
-    /// travelled, or for one that stands still by the motion of its surroundings.
+    /// The moment of a link at an instant not before its transmission: by the motion of its surroundings,
+    /// and the distance that the UE has travelled.
     pub fn moment(&self, ground: Ground<'_>, link: &CellLink, at: SimTime, doppler_hz: f64) -> Moment {
         let time_s = at.as_secs_f64();
         if matches!(ground.placement.mobility, Mobility::Static) {
@@ -439,7 +442,7 @@ impl Cellular {
         }
         let mut mover = link.mover;
         let here = mover.at(&ground.placement.mobility, &ground.placement.area, ground.streams, at);
-        Moment { turns: here.travelled_m / self.wavelength_m[ground.channel], time_s }
+        Moment { turns: doppler_hz * time_s + here.travelled_m / self.wavelength_m[ground.channel], time_s }
     }
 }
 

@@ -139,9 +139,13 @@ impl Simulation<'_> {
                 log.reception.push(f64::from(gain), lost || too_late);
             }
         }
-        if keeps_parts && log.transmissions == 0 {
-            while log.reception.len() < log.packets as usize {
-                log.reception.push(0.0, true);
+        if log.transmissions == 0 {
+            if keeps_parts {
+                while log.reception.len() < log.packets as usize {
+                    log.reception.push(0.0, true);
+                }
+            } else {
+                log.reception.clear();
             }
         }
         self.delivered(now, id)

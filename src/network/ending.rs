@@ -1,5 +1,6 @@
 //! How requests end: the way back, deadlines, the drain limit, and their rows.
 
+use crate::channel::LossUnit;
 use crate::network::costs::{all_layers_flop, token_bits};
 use crate::network::energy::share;
 use crate::network::event::Event;
@@ -10,7 +11,7 @@ use crate::network::request::{
 };
 use crate::network::rows::{Outcome, RequestRow};
 use crate::network::simulation::{Simulation, SimulationError};
-use crate::network::spec::Discipline;
+use crate::network::spec::{Discipline, Sharing};
 use crate::units::{SimTime, db_from_ratio};
 
 impl<'p> Simulation<'p> {
@@ -194,7 +195,9 @@ impl<'p> Simulation<'p> {
     /// share of packets that were missing in the end.
     fn conditions_of_quality(&self, request: &Request, conditions: Conditions) -> Conditions {
         let channel = self.channel(request.ue);
+        let by_element = channel.loss_unit == LossUnit::ElementIid;
         let repaired = self.spec.cellular.is_some() || channel.delivery != crate::network::spec::Delivery::None;
+        let repaired = repaired && !by_element;
         match request.uplink.as_ref().filter(|log| repaired && log.packets_asked > 0) {
             Some(log) => Conditions {
                 loss_probability: f64::from(log.packets_missing) / f64::from(log.packets_asked),
@@ -214,7 +217,16 @@ impl<'p> Simulation<'p> {
         let tensor = spec.mode == ServiceMode::Split;
         let log = request.uplink.as_ref().filter(|log| log.packets_sent > 0);
         let link = request.uplink.as_ref().and_then(|log| log.link.as_ref());
-        let by_reports = link.is_some_and(|link| link.reports.is_some());
+        let by_slot = matches!(spec.sharing, Sharing::Slots(_));
+        let by_reports = link.is_some_and(|link| link.reports.is_some() || by_slot);
+        let efficiency = link.filter(|_| digital).and_then(|link| {
+            if !by_slot {
+                return Some(link.rate.efficiency);
+            }
+            let on_air_s = request.spent[UPLINK_AIR]?.as_secs_f64();
+            let bits = request.uplink.as_ref()?.bits.filter(|_| on_air_s > 0.0)?;
+            Some(bits as f64 / (on_air_s * spec.uplinks[group.channel].bandwidth_hz))
+        });
         let elapsed = now - request.arrival;
         let completed = outcome == Outcome::Completed;
         let ttft = match &request.session {
@@ -230,7 +242,7 @@ impl<'p> Simulation<'p> {
             request_id: request.number,
             ue_id: request.ue,
             group: &group.name,
-            cell_id: ue.cell,
+            cell_id: link.map_or(ue.cell, |link| link.cell),
             episode: request.episode,
             window: request.window,
             arrival_s: request.arrival,
@@ -277,7 +289,7 @@ impl<'p> Simulation<'p> {
             outcome,
             packets_missing: log.filter(|log| log.packets_asked > 0).map(|log| log.packets_missing),
             sinr_db: link.map(|link| db_from_ratio(link.sinr)),
-            spectral_efficiency_bps_hz: link.filter(|_| digital).map(|link| link.rate.efficiency),
+            spectral_efficiency_bps_hz: efficiency,
             x_m: link.map(|link| link.here.x_m),
             y_m: link.map(|link| link.here.y_m),
             distance_m: link.map(|link| link.distance_m),

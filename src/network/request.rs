@@ -90,6 +90,10 @@ pub struct UplinkLog {
     /// Packets that hybrid ARQ brought through in a later attempt: their places in `reception`
     /// and when. Only while these attempts are on the air.
     pub late: Vec<(u32, SimTime)>,
+    /// Packets of the present transmission so far, all attempts included.
+    pub sent_now: u32,
+    /// Whether the last of its packets so far was lost.
+    pub last_was_lost: bool,
     /// When the last attempt of the present transmission is over, once its first ones are.
     pub attempts_until: Option<SimTime>,
     /// When the edge goes on without what is missing, and the event that does it.
@@ -140,8 +144,56 @@ impl UplinkLog {
         self.pending_packets = payload.packets;
         self.airtime = payload.airtime;
         self.transmissions = 0;
+        self.forget_transmission();
         self.reception.clear();
+    }
+
+    /// Begins the first transmission of the payload anew: what has come of it doesn't count.
+    pub fn restart(&mut self) {
+        if self.transmissions == 0 {
+            self.forget_transmission();
+            self.reception.clear();
+            self.pending_packets = self.packets;
+        }
+    }
+
+    fn forget_transmission(&mut self) {
         self.renewed = 0;
+        self.late.clear();
+        self.attempts_until = None;
+        self.further = 0;
+        self.tail = false;
+        self.slots = SlotProgress::default();
+        self.sent_now = 0;
+        self.last_was_lost = false;
+    }
+
+    /// The places in `reception` that the next packets of the present transmission take.
+    pub fn next_places(&self) -> impl Iterator<Item = u32> + '_ {
+        let first = self.transmissions == 0;
+        let new = (self.reception.len() as u32..).take_while(move |_| first);
+        let again =
+            (0u32..).zip(self.reception.iter()).filter(move |&(k, (_, lost))| !first && lost && k >= self.renewed);
+        new.chain(again.map(|(k, _)| k))
+    }
+
+    /// Books packets of the present transmission, all attempts included, with their bits.
+    pub fn count_sent(&mut self, attempts: u32) {
+        let before = self.share(self.payload_bits, self.sent_now);
+        self.sent_now += attempts;
+        let bits = self.share(self.payload_bits, self.sent_now) - before;
+        self.bits = self.bits.map(|so_far| so_far + bits);
+        self.packets_sent += attempts;
+    }
+
+    /// Counts the runs of lost packets among the next ones of the present transmission.
+    pub fn count_bursts(&mut self, packets: &Packets) {
+        let mut before = self.last_was_lost;
+        for (_, lost) in packets.iter() {
+            self.loss_bursts += u32::from(lost && !before);
+            before = lost;
+        }
+        self.last_was_lost = before;
     }
 
     /// Takes in what became of the next `packets` of the present transmission, and leaves
@@ -176,11 +228,7 @@ impl UplinkLog {
     /// Ends the present transmission.
     pub fn end_transmission(&mut self) {
         self.transmissions += 1;
-        self.renewed = 0;
-        self.late.clear();
-        self.attempts_until = None;
-        self.further = 0;
-        self.tail = false;
+        self.forget_transmission();
     }
 
     /// The part of `whole` (airtime or bits of all packets) that the pending packets take.
@@ -322,13 +370,15 @@ impl Request {
         self.session.as_ref().map_or(0.0, |session| session.edge_flop) + self.edge_work.flop * self.edge_done
     }
 
-    /// Books a span on the uplink that has ended: `served` of it as airtime, and its energy.
-    pub fn spend_on_air(&mut self, elapsed: SimTime, served: SimTime) {
+    /// Books a span on the uplink that has ended: `served` of it as airtime, and its energy (slot by slot
+    /// that is booked already).
+    pub fn spend_on_air(&mut self, elapsed: SimTime, served: SimTime, by_slot: bool) {
         let served = served.min(elapsed);
         self.spend(UPLINK_AIR, served);
         self.spend(UPLINK_WAIT, elapsed - served);
         if let Some(log) = self.uplink.as_mut()
             && let Some(link) = &log.link
+            && !by_slot
         {
             log.tx_energy_j += link.power_w * served.as_secs_f64();
         }

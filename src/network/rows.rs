@@ -180,7 +180,7 @@ record! {
         ue_id: u32,
         /// Name of the `[[ue]]` group.
         group: &'a str,
-        /// Serving cell.
+        /// Cell that the last transmission went to; without one the serving cell. 0 without cells.
         cell_id: u32,
         /// Episode of the UE's decision process, from 0. Empty if service never began.
         episode: Option<u32>,
@@ -198,7 +198,7 @@ record! {
         noise_std: Option<f64>,
         /// Scale σ_h of the gain: E h² = 2σ_h²; without fading h = √2·σ_h throughout.
         rayleigh_scale: Option<f64>,
-        /// Probability that a packet (an element, if `element-iid`) is lost, eq. (4); in cells that of a first attempt at the rate of the last transmission, and empty where the rate follows reports.
+        /// Probability that a packet (an element, if `element-iid`) is lost, eq. (4); in cells that of a first attempt at the rate of the last transmission, and empty where the rate follows reports, or slot by slot.
         loss_probability: Option<f64>,
         /// 10 lg(median power of a transmitted row / σ²) \[dB\].
         activation_snr_db: Option<f64>,
@@ -270,7 +270,7 @@ record! {
         packets_missing: Option<u32>,
         /// Mean SINR of the last transmission's link, without fading \[dB\]: signal over noise and interference at its start. Empty without cells, as are `spectral_efficiency_bps_hz` to `handovers`.
         sinr_db: Option<f64>,
-        /// Rate of the last transmission over the bandwidth \[bit/s/Hz\]. Empty if analog.
+        /// Rate of the last transmission over the bandwidth; slot by slot bits over airtime and bandwidth of all \[bit/s/Hz\]. Empty if analog.
         spectral_efficiency_bps_hz: Option<f64>,
         /// Place of the UE at the last measurement before the last transmission began, east \[m\].
         x_m: Option<f64>,

@@ -282,11 +282,12 @@ impl<'p> Simulation<'p> {
         self.calendar.schedule(at, event.class(), event);
     }
 
-    /// Schedules the event that ends a request's phase. Only a deadline or an empty
-    /// battery can cancel it, so only requests with one pay for a ticket.
+    /// Schedules the event that ends a request's phase. Only a deadline, of the request or of its
+    /// payload's delivery, or an empty battery can cancel it, so only requests with one pay for a ticket.
     pub(super) fn schedule_phase_end(&mut self, at: SimTime, event: Event, id: RequestId) {
         let Some(request) = self.world.requests.get_mut(id) else { return };
-        if request.deadline.is_some() || self.world.ues[request.ue as usize].battery.is_some() {
+        let delivery_ends = request.uplink.as_ref().is_some_and(|log| log.deadline.is_some());
+        if request.deadline.is_some() || delivery_ends || self.world.ues[request.ue as usize].battery.is_some() {
             request.pending = Some(self.calendar.schedule_cancellable(at, event.class(), event));
         } else {
             self.calendar.schedule(at, event.class(), event);

@@ -33,7 +33,7 @@ impl Simulation<'_> {
         let (active, slot) = (slots.active(), slots.slot());
         self.world.air.cells[cell as usize].slots = Some(slots);
         for service in &services {
-            self.receive_in_slot(service);
+            self.receive_in_slot(now, service);
         }
         for departed in departures {
             let event = Event::SlotDeparture { request: departed.job };
@@ -77,12 +77,15 @@ impl Simulation<'_> {
     }
 
     /// The packets whose midpoints a flow has reached in its part of a slot.
-    fn receive_in_slot(&mut self, service: &SlotService<RequestId>) {
+    fn receive_in_slot(&mut self, now: SimTime, service: &SlotService<RequestId>) {
         let id = service.job;
         let Some(log) = self.uplink_log(id) else { return };
         let before = log.slots.bits;
         log.slots.bits += service.bits;
         log.slots.airtime += service.end - service.begin;
+        if let Some(link) = &log.link {
+            log.tx_energy_j += link.power_w * (service.end - service.begin).as_secs_f64();
+        }
         if log.tail {
             return;
         }
@@ -100,7 +103,7 @@ impl Simulation<'_> {
         self.instants.extend(instants);
         let count = self.instants.len() as u32;
         if count > 0 {
-            self.receive(service.end, id, count);
+            self.receive(now, id, count);
         }
     }
 
@@ -110,7 +113,7 @@ impl Simulation<'_> {
         let Some(log) = request.uplink.as_mut() else { return Ok(()) };
         let airtime = std::mem::take(&mut log.slots).airtime;
         self.world.air.left(cell);
-        self.left_air(now, id, cell, airtime);
+        self.left_air(now, id, cell, airtime, true);
         let Some(log) = self.uplink_log(id) else { return Ok(()) };
         match log.attempts_until {
             Some(until) if log.tail => self.attempts_served(now, id, until),

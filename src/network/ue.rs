@@ -243,7 +243,7 @@ impl Simulation<'_> {
         NetworkState {
             snr_db: self.channel(ue).mean_snr_db(conditions),
             gain_estimate: last.map(|(gain, _)| gain),
-            gain_age: last.map(|(_, at)| now - at),
+            gain_age: last.map(|(_, at)| now.saturating_sub(at)),
             ue_queue: state.waiting,
             edge_queue: self.world.edge.waiting,
             edge_busy: self.world.edge.in_service,

@@ -65,17 +65,17 @@ impl Simulation<'_> {
     pub(super) fn take_off_air(&mut self, now: SimTime, id: RequestId, cell: u32, flow: AirFlow) {
         let shared = self.world.air.cancel(cell, now, flow);
         let served = shared.unwrap_or_else(|| self.forget_slots(id));
-        self.left_air(now, id, cell, served);
+        self.left_air(now, id, cell, served, shared.is_none());
         self.reschedule_uplink(cell);
     }
 
     /// Books a flow that has left the air after so much airtime.
-    pub(super) fn left_air(&mut self, now: SimTime, id: RequestId, cell: u32, served: SimTime) {
+    pub(super) fn left_air(&mut self, now: SimTime, id: RequestId, cell: u32, served: SimTime, by_slot: bool) {
         self.off_air(id, cell);
         let Some(request) = self.world.requests.get_mut(id) else { return };
         let (ue, since) = (request.ue, request.since);
         let served = served.min(now.saturating_sub(since));
-        request.spend_on_air(now.saturating_sub(since), served);
+        request.spend_on_air(now.saturating_sub(since), served, by_slot);
         self.book_on_air(since, now, ue, served);
         self.sent(now, ue, id, served);
     }
@@ -110,7 +110,7 @@ impl Simulation<'_> {
             self.world.air.cells[cell as usize].flows.service_instants(&departed, offsets, &mut self.instants);
         }
         self.reschedule_uplink(cell);
-        self.left_air(now, id, cell, departed.work);
+        self.left_air(now, id, cell, departed.work, false);
         let Some(log) = self.world.requests.get(id).and_then(|request| request.uplink.as_ref()) else { return Ok(()) };
         match log.attempts_until {
             Some(until) if log.tail => self.attempts_served(now, id, until),
@@ -156,6 +156,9 @@ impl Simulation<'_> {
 
     pub(super) fn on_attempts_over(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        if request.phase != Phase::Backoff {
+            return Ok(());
+        }
         request.pending = None;
         request.spend(UPLINK_WAIT, now - request.since);
         self.transmission_over(now, id)
@@ -167,10 +170,12 @@ impl Simulation<'_> {
         let Some(request) = self.world.requests.get(id) else { return };
         let (Some(conditions), Some(log)) = (request.conditions, request.uplink.as_ref()) else { return };
         let (number, round, link) = (request.ue, request.round(), log.link);
-        let (first, sent_before) = (log.reception.len() as u32, log.packets_sent);
+        let sent_before = log.packets_sent;
+        let channel = self.channel(number);
+        let places: Vec<u32> =
+            if channel.harq.is_some() { log.next_places().take(count as usize).collect() } else { Vec::new() };
         let draws = self.streams.stream(number, Purpose::HarqBlockError).starting_at(request.ue_request << 32);
         let ue = &self.world.ues[number as usize];
-        let channel = self.channel(number);
         let cargo = Cargo::at(self.spec.mode, round);
         let by_element = cargo.by_element(channel);
         let digital = channel.reception == Reception::Digital || cargo == Cargo::Ids;
@@ -215,19 +220,17 @@ impl Simulation<'_> {
                     let over = harq.instant(at, last);
                     until = until.max(Some(over));
                     if outcome.delivered {
-                        late.push((first + k, over));
+                        late.push((places.get(k as usize).copied().unwrap_or(u32::MAX), over));
                     }
                 }
             }
         }
-        let (lost, gain, bursts) = (packets.lost() as u32, packets.mean_gain(), packets.loss_bursts() as u32);
+        let (lost, gain) = (packets.lost() as u32, packets.mean_gain());
         self.packets = packets;
         let Some(log) = self.world.requests.get_mut(id).and_then(|request| request.uplink.as_mut()) else { return };
-        let bits = log.share(log.payload_bits, count + further);
-        log.bits = log.bits.map(|before| before + bits);
-        log.packets_sent += count + further;
+        log.count_sent(count + further);
         log.packets_lost += lost + further;
-        log.loss_bursts += bursts;
+        log.count_bursts(&self.packets);
         log.gain_sum += earlier_gains + gain.unwrap_or(0.0) * f64::from(count);
         log.further += further;
         log.attempts_until = log.attempts_until.max(until);
@@ -264,6 +267,9 @@ impl Simulation<'_> {
 
     pub(super) fn on_retransmit(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        if request.phase != Phase::Backoff {
+            return Ok(());
+        }
         request.pending = None;
         request.spend(UPLINK_WAIT, now - request.since);
         self.transmit(now, id)

@@ -205,8 +205,8 @@ fn mobility(table: &MobilityTable, trace: Option<Arc<MobilityTrace>>) -> Mobilit
         (MobilityName::Trace, Some(trace)) => Mobility::Trace(trace),
         (MobilityName::Static | MobilityName::Trace, _) => Mobility::Static,
         (MobilityName::RandomWaypoint, _) => Mobility::RandomWaypoint {
-            min_speed_m_s: table.min_speed_m_s.unwrap_or(0.5),
-            max_speed_m_s: table.max_speed_m_s.unwrap_or(1.5),
+            min_speed_m_s: table.waypoint_speeds_m_s().0,
+            max_speed_m_s: table.waypoint_speeds_m_s().1,
             pause_s: table.pause_s.unwrap_or(0.0),
         },
         (MobilityName::GaussMarkov, _) => Mobility::GaussMarkov {
@@ -236,11 +236,11 @@ pub(super) fn check(scenario: &Scenario, placements: &[Placement], problems: &mu
             );
         }
     }
-    if cells.power.resource_blocks == 0 {
+    let spacing_known = slot_nanos(scenario.radio.subcarrier_spacing_khz).is_some();
+    if cells.power.resource_blocks == 0 && spacing_known {
         problems.push(
             Problem::error("radio.bandwidth_mhz", "the band is too narrow for a single resource block")
                 .with_value(scenario.radio.bandwidth_mhz)
-                .with_allowed(format!("at least {} MHz", 12e-3 * f64::from(scenario.radio.subcarrier_spacing_khz)))
                 .with_hint("widen it, or lower radio.subcarrier_spacing_khz"),
         );
     }

@@ -123,7 +123,7 @@ pub struct ChannelTable {
     /// Digital: only this share of each row's values, the largest magnitudes, travels, with its positions; the others are 0 at the edge. Default: all travel, and no positions. Outliers are among them.
     #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
     pub top_k_share: Option<f64>,
-    /// Maximum Doppler shift \[Hz\]: how fast the gain varies. At 0 each UE keeps one gain for the whole run.
+    /// Maximum Doppler shift \[Hz\]: how fast the gain varies. At 0 each UE keeps one gain for the whole run. "cellular": that of the surroundings; a UE's own speed comes on top, v·f/c.
     #[schemars(range(min = 0.0, max = 1e6))]
     pub doppler_hz: f64,
     /// How the gain varies.
@@ -252,7 +252,7 @@ pub struct RadioTable {
     /// Analog: values of a packet. Default: one token's row.
     #[schemars(range(min = 1))]
     pub packet_values: Option<u64>,
-    /// Wait before lost packets are sent again \[ms\]: those of a prompt's token ids, and of the rows of decode rounds. A prompt's tensor is never sent again.
+    /// Wait before lost packets are sent again \[ms\]: those of a prompt's token ids, and of the rows of decode rounds. A prompt's tensor is sent again under `channel.delivery = "am"` and "deadline" only.
     #[schemars(range(min = 0.0, max = 1e9))]
     pub retransmission_delay_ms: f64,
     /// Transmissions of token ids before the request is an outage, and of a decode round's row before what is missing of it is concealed.

@@ -1,6 +1,6 @@
 //! What keys of channels, radio, cells and UEs say about each other where channels follow from places.
 
-use crate::channel::{Reception, TxNormalisation};
+use crate::channel::{LossUnit, Reception, TxNormalisation};
 use crate::scenario::air::{ChannelKind, ChannelTable, DeliveryName, RadioTable, SharingKind};
 use crate::scenario::cells::{
     AdaptsToName, CellTable, HandoverTable, LayoutName, LinkName, MobilityName, MobilityTable, PacketsName,
@@ -30,15 +30,25 @@ pub fn check_cells(problems: &mut Vec<Problem>, scenario: &Scenario) {
             );
         }
     }
-    if tables.len() > 1 && cellular && tables.iter().any(|table| table.snr_gap_db != tables[0].snr_gap_db) {
-        problems.push(
-            Problem::error(
-                scenario.channel.path("channel", 1) + ".snr_gap_db",
-                "cells choose the rates of all channels by one gap",
-            )
-            .with_hint("give all channels the same snr_gap_db"),
-        );
+    for (index, table) in tables.iter().enumerate().filter(|_| cellular) {
+        // All UEs share one band and hear each other, by one rule.
+        let first = &tables[0];
+        let keys = [
+            ("snr_gap_db", table.snr_gap_db != first.snr_gap_db),
+            ("carrier_ghz", table.carrier_ghz != first.carrier_ghz),
+            ("environment", table.environment != first.environment),
+        ];
+        for (key, _) in keys.iter().filter(|(_, differs)| *differs) {
+            problems.push(
+                Problem::error(
+                    format!("{}.{key}", scenario.channel.path("channel", index)),
+                    "the channels of a network of cells share one band and its base stations",
+                )
+                .with_hint(format!("give all channels the same {key}")),
+            );
+        }
     }
+    check_weights(problems, scenario);
     check_radio(problems, scenario);
     check_layout(problems, scenario);
     for (index, ue) in scenario.ue.iter().enumerate() {
@@ -83,6 +93,16 @@ fn check_channel(problems: &mut Vec<Problem>, path: &str, table: &ChannelTable) 
             .with_hint("leave it out, or set kind = \"statistical\""),
         );
     }
+    if table.loss_unit == LossUnit::ElementIid {
+        problems.push(
+            Problem::error(
+                format!("{path}.loss_unit"),
+                "single elements are lost with a given probability; in cells packets are lost, by their SINR",
+            )
+            .with_value("\"element-iid\"")
+            .with_allowed("\"token-row\", \"chunk\" or \"interleaved\""),
+        );
+    }
     if table.reception != Reception::Digital && table.tx_normalisation == TxNormalisation::None {
         problems.push(
             Problem::error(
@@ -96,8 +116,39 @@ fn check_channel(problems: &mut Vec<Problem>, path: &str, table: &ChannelTable) 
     }
 }
 
+/// Weights are for flows whose share of the airtime stays below 1.
+fn check_weights(problems: &mut Vec<Problem>, scenario: &Scenario) {
+    let sharing = scenario.radio.sharing;
+    let message = match sharing {
+        SharingKind::FlowPs | SharingKind::Ideal => return,
+        SharingKind::FlowPf => "with a multi-user gain a heavy flow would be faster than alone",
+        SharingKind::SlotRoundRobin | SharingKind::SlotMaxCi | SharingKind::SlotPf => {
+            "schedulers of slots know no weights"
+        }
+    };
+    for (index, ue) in scenario.ue.iter().enumerate().filter(|(_, ue)| ue.weight != 1) {
+        problems.push(
+            Problem::error(format!("ue[{index}].weight"), message)
+                .with_value(ue.weight)
+                .with_allowed("1")
+                .with_hint("set radio.sharing = \"flow-ps\", or leave weight out"),
+        );
+    }
+}
+
 fn check_radio(problems: &mut Vec<Problem>, scenario: &Scenario) {
     let (radio, cellular) = (&scenario.radio, scenario.is_cellular());
+    if radio.sharing == SharingKind::Ideal && radio.retransmission_delay_ms == 0.0 {
+        problems.push(
+            Problem::error(
+                "radio.retransmission_delay_ms",
+                "on an ideal radio a packet that is sent again without delay would stop the time",
+            )
+            .with_value(0)
+            .with_allowed("above 0"),
+        );
+    }
+    check_measurements(problems, scenario);
     if !SPACINGS_KHZ.contains(&radio.subcarrier_spacing_khz) {
         problems.push(
             Problem::error("radio.subcarrier_spacing_khz", "no spacing of 3GPP's numerologies")
@@ -128,6 +179,9 @@ fn check_radio(problems: &mut Vec<Problem>, scenario: &Scenario) {
     }
 }
 
+/// Measurements of moving UEs, times cells, above which a run hears of it: a quarter of an hour.
+const MANY_MEASUREMENTS: f64 = 2e9;
+
 /// Slots that a run may have, times UEs: each of these looks takes some nanoseconds if the UE has something to send.
 const MOST_SLOT_WORK: f64 = 1e10;
 
@@ -139,8 +193,11 @@ fn check_slots(problems: &mut Vec<Problem>, scenario: &Scenario) {
         let reports = scenario.is_cellular() && scenario.radio.link_adapts_to == AdaptsToName::Reports;
         if !reports && scenario.radio.csi_period_ms != RadioTable::default().csi_period_ms {
             problems.push(
-                Problem::warning("radio.csi_period_ms", "this plays no part: radio.sharing is not slot by slot")
-                    .with_hint("leave it out"),
+                Problem::warning(
+                    "radio.csi_period_ms",
+                    "this plays no part: radio.sharing is not slot by slot, and no rate follows reports",
+                )
+                .with_hint("leave it out, or set link_adapts_to = \"reports\" in cells"),
             );
         }
         return;
@@ -178,6 +235,29 @@ fn check_slots(problems: &mut Vec<Problem>, scenario: &Scenario) {
                 .with_hint("set sharing = \"flow-ps\" or \"flow-pf\", or take fewer UEs or a shorter time"),
         );
     }
+}
+
+/// Moving UEs measure all cells, whether they send or not.
+fn check_measurements(problems: &mut Vec<Problem>, scenario: &Scenario) {
+    if !scenario.is_cellular() {
+        return;
+    }
+    let moving = scenario.ue.iter().filter(|ue| ue.mobility.kind != MobilityName::Static);
+    let moving: f64 = moving.map(|ue| f64::from(ue.count)).sum();
+    let cells: f64 = scenario.cell.tables().iter().map(|cell| f64::from(cell_count(cell))).sum();
+    let measurements = moving * cells * scenario.duration_s / (1e-3 * scenario.handover.measurement_interval_ms);
+    if measurements > MANY_MEASUREMENTS {
+        let message = format!("{moving} moving UEs look at a cell up to {measurements:.0e} times, which takes a while");
+        problems.push(
+            Problem::warning("handover.measurement_interval_ms", message)
+                .with_value(scenario.handover.measurement_interval_ms)
+                .with_hint("measure less often: raise it"),
+        );
+    }
+}
+
+fn cell_count(cell: &CellTable) -> u32 {
+    if cell.layout == LayoutName::Hexagonal { cell.sites } else { 1 }
 }
 
 fn check_layout(problems: &mut Vec<Problem>, scenario: &Scenario) {
@@ -262,13 +342,19 @@ fn check_mobility(problems: &mut Vec<Problem>, path: &str, table: &MobilityTable
                 .with_hint("add path = \"….csv\" with the columns time_s, ue, x_m and y_m"),
         );
     }
-    if let (Some(min), Some(max)) = (table.min_speed_m_s, table.max_speed_m_s)
-        && min > max
-    {
+    let (min, max) = table.waypoint_speeds_m_s();
+    if min > max {
+        let given = |speed: Option<f64>| if speed.is_some() { "" } else { ", its default" };
         problems.push(
-            Problem::error(format!("{path}.min_speed_m_s"), "min_speed_m_s is above max_speed_m_s")
-                .with_value(min)
-                .with_allowed(format!("at most {max}")),
+            Problem::error(
+                path,
+                format!(
+                    "min_speed_m_s = {min}{} is above max_speed_m_s = {max}{}",
+                    given(table.min_speed_m_s),
+                    given(table.max_speed_m_s)
+                ),
+            )
+            .with_hint("give both"),
         );
     }
 }

@@ -35,7 +35,7 @@ pub enum PacketsName {
     /// Into packets of `packet_bytes`.
     #[default]
     Mtu,
-    /// Into transport blocks: what a slot carries at the rate of the payload's first transmission, 156·n_PRB·efficiency bits. Cellular channels only.
+    /// Into transport blocks: what a slot carries at the rate of the payload's first transmission, 156·n_PRB·efficiency bits, without pilots and guard bands; at the rate efficiency·bandwidth that takes about 0.8 of a slot. Cellular channels only.
     TransportBlock,
 }
 
@@ -111,7 +111,7 @@ pub enum InFlightName {
     /// Packets that are through count; the others are sent to the new cell.
     #[default]
     Carried,
-    /// The transmission begins anew in the new cell.
+    /// The transmission begins anew in the new cell; of a repeat of lost packets slot by slot those that are through count.
     Restarted,
 }
 
@@ -210,4 +210,11 @@ pub struct MobilityTable {
     pub wrap: Option<bool>,
     /// "trace": CSV with the columns `time_s, ue, x_m, y_m`, `ue` counted within the group from 0; linear in between.
     pub path: Option<String>,
+}
+
+impl MobilityTable {
+    /// Least and largest speed of a leg \[m/s\], of "random-waypoint".
+    pub fn waypoint_speeds_m_s(&self) -> (f64, f64) {
+        (self.min_speed_m_s.unwrap_or(0.5), self.max_speed_m_s.unwrap_or(1.5))
+    }
 }

@@ -29,7 +29,7 @@ pub struct UeTable {
     pub channel: Option<String>,
     /// Name of a `[[controller]]`. Default: the only one.
     pub controller: Option<String>,
-    /// Share of a cell's airtime that a flow of theirs gets, relative to others.
+    /// Share of a cell's airtime that a flow of theirs gets, relative to others. Only for `radio.sharing = "flow-ps"`.
     #[schemars(range(min = 1, max = 1000))]
     pub weight: u32,
     /// Where they are, in a cellular channel.

@@ -4,7 +4,7 @@ use splitwave::channel::{Environment, LinkGeometry};
 use splitwave::network::rows::Outcome;
 use splitwave::stats::mean_interval;
 
-use crate::network_support::{DEVICES, Finished, assembly, run, simulate, trace};
+use crate::network_support::{DEVICES, Finished, assembly, check, run, simulate, trace};
 
 /// Free places, no shadowing, lines of sight, no fading: everything can be computed by hand.
 fn plain(cells: &str, radio: &str, ues: &str) -> String {
@@ -194,6 +194,7 @@ fn everything_at_once_keeps_its_books() {
             ("deadline", "delivery_deadline_ms = 100.0"),
         ] {
             for mode in ["split", "edge-only"] {
+                let weight = if sharing == "flow-ps" { 3 } else { 1 };
                 let text = format!(
                     "name = \"books\"\nduration_s = 6.0\ndrain_limit_s = 2.0\n[model]\nsource = \"none\"\n[quality]\nsource = \"none\"\n\
                      [service]\nmode = \"{mode}\"\n[split]\ninitial = {{ min = 1, max = 32, draw = \"per-request\" }}\n\
@@ -202,7 +203,7 @@ fn everything_at_once_keeps_its_books() {
                      [radio]\nbandwidth_mhz = 20.0\nsharing = \"{sharing}\"\nretransmission_delay_ms = 5.0\n\
                      [cell]\nlayout = \"hexagonal\"\nsites = 7\ninter_site_distance_m = 400.0\n\
                      [handover]\nin_flight = \"restarted\"\ntime_to_trigger_ms = 0.0\n\
-                     [[ue]]\nname = \"one\"\ncount = 40\ndevice = \"phone\"\ndeadline_ms = 1500.0\nbattery_j = 30.0\nweight = 3\n\
+                     [[ue]]\nname = \"one\"\ncount = 40\ndevice = \"phone\"\ndeadline_ms = 1500.0\nbattery_j = 30.0\nweight = {weight}\n\
                      workload = {{ rate_per_s = 0.5, prompt_tokens = 24 }}\nmobility = {{ {mobility} }}\n\
                      [[ue]]\nname = \"session\"\ncount = 20\ndevice = \"phone\"\n\
                      workload = {{ rate_per_s = 0.3, prompt_tokens = 12, output_tokens = 5 }}\nmobility = {{ {mobility} }}\n\
@@ -221,6 +222,7 @@ fn everything_at_once_keeps_its_books() {
                     }
                     let (sent, lost) = (row.packets_sent.unwrap_or(0), row.packets_lost.unwrap_or(0));
                     assert!(lost <= sent, "{what}: {row:#?}");
+                    assert!(row.loss_bursts.unwrap_or(0) <= lost, "{what}: {row:#?}");
                     if let Some(missing) = row.packets_missing {
                         assert!(
                             missing <= sent.max(missing)
@@ -235,8 +237,65 @@ fn everything_at_once_keeps_its_books() {
                         }
                     }
                 }
-                assert_eq!(finished.totals.progress.arrived, finished.rows.len() as u64, "{what}");
+                check(&assembly, &finished);
+                let busy = finished.series.iter().map(|sample| sample.edge_busy).max().unwrap_or(0);
+                assert!(busy <= 8, "{what}: {busy} busy of 8 servers");
             }
+        }
+    }
+}
+
+/// A row of a session that its deadline cuts off leaves nothing behind: the request is served once, the next row
+/// is received, and no server is counted twice.
+#[test]
+fn a_row_that_is_cut_off_leaves_nothing_behind() {
+    let text = |deadline: &str| {
+        format!(
+            "name = \"chat\"\nduration_s = 20.0\n[model]\nsource = \"none\"\n[quality]\nsource = \"none\"\n[split]\ninitial = 4\n\
+             [channel]\nkind = \"cellular\"\nreception = \"digital\"\ndecode = {{ delivery = \"am\", deadline_ms = 15.0 }}\n\
+             [radio]\nbandwidth_mhz = 5.0\n[cell]\nlayout = \"hexagonal\"\nsites = 7\n\
+             [[ue]]\ncount = 12\ndevice = \"phone\"\n{deadline}\n\
+             workload = {{ rate_per_s = 0.3, prompt_tokens = 8, output_tokens = 12 }}\n\
+             mobility = {{ kind = \"random-waypoint\", min_speed_m_s = 10.0, max_speed_m_s = 30.0 }}\n\
+             [edge]\ndevice = \"server\"\n{DEVICES}"
+        )
+    };
+    let without = run(&text(""));
+    let with = run(&text("deadline_ms = 1e6"));
+    assert!(without.rows.iter().any(|row| row.packets_missing > Some(0)), "no row was cut off");
+    assert_eq!(without.count(Outcome::Completed), without.rows.len() - without.count(Outcome::Outage));
+    // A deadline that nobody misses changes nothing.
+    for (a, b) in without.rows.iter().zip(&with.rows) {
+        let b = crate::network_support::Row { deadline_met: None, ..b.clone() };
+        assert_eq!(*a, b);
+    }
+    assert!(without.series.iter().all(|sample| sample.edge_busy <= 1));
+}
+
+/// With `am` nothing counts of a transmission that the deadline cuts off, however it is served.
+#[test]
+fn a_cut_off_transmission_is_no_tensor() {
+    for sharing in ["flow-ps", "slot-round-robin"] {
+        let text = plain(
+            "[cell]",
+            &format!("sharing = \"{sharing}\""),
+            "[[ue]]\ndevice = \"phone\"\nworkload = { kind = \"deterministic\", rate_per_s = 1.0, prompt_tokens = 64 }\n\
+             mobility = { x_m = 500.0, y_m = 0.0, radius_m = 0.0 }",
+        );
+        let text =
+            text.replace("encoding = \"int8\"", "encoding = \"int8\"\ndelivery = \"am\"\ndelivery_deadline_ms = 8.0");
+        let finished = run(&text);
+        assert_eq!(finished.count(Outcome::Outage), finished.rows.len(), "{sharing}");
+        // And with `deadline` what is through counts: 8 ms of some 19.
+        let finished = run(&text.replace("\"am\"", "\"deadline\""));
+        assert!(finished.count(Outcome::Completed) > 50, "{sharing}");
+        for row in &finished.rows {
+            let (sent, missing) = (row.packets_sent.unwrap(), row.packets_missing.unwrap());
+            assert_eq!(sent + missing, 188, "{sharing}: {row:#?}");
+            // Rows of 64 with a part in a packet that is missing.
+            let rows_lost = 64 - (64 * sent / 188);
+            assert!(row.rows_lost.unwrap().abs_diff(rows_lost) <= 1, "{sharing}: {row:#?}");
+            assert_eq!(row.uplink_bits, Some(64 * (4096 * 8 + 16) * u64::from(sent) / 188), "{sharing}");
         }
     }
 }

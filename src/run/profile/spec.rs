@@ -193,6 +193,13 @@ impl ProfileSpec {
     /// [`ProfileError::Spec`] with the option at fault and what it allows.
     pub(super) fn check(&self, assembly: &Assembly) -> Result<(), ProfileError> {
         let refuse = |message: String| Err(ProfileError::Spec(message));
+        if assembly.network.cellular.is_some() {
+            return refuse(
+                "a profile has one link of given statistics, and this scenario has cells; profile a statistical channel of \
+                 the same encoding"
+                    .to_owned(),
+            );
+        }
         let layers = assembly.network.model_layers;
         if let Some(split) = self.splits.iter().find(|split| !(1..=layers).contains(*split)) {
             return refuse(format!("--splits: {split} is no split of this model; allowed: 1 to {layers}"));
