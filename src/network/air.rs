@@ -100,6 +100,11 @@ impl Air {
         self.active
     }
 
+    /// Flows of a cell.
+    pub fn active_in(&self, cell: u32) -> u32 {
+        self.cells[cell as usize].active
+    }
+
     /// Cells that have a flow.
     pub fn busy_cells(&self) -> u32 {
         self.busy

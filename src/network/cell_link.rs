@@ -23,16 +23,17 @@ impl Simulation<'_> {
         let by_slot = matches!(self.spec.sharing, Sharing::Slots(_)).then_some(AdaptsTo::Mean);
         let Some(mut link) = self.link_now(now, id, by_slot) else { return };
         self.set_conditions(id, &link);
-        let World { ues, requests, cellular: Some(cellular), .. } = &mut self.world else { return };
+        let World { ues, requests, air, cellular: Some(cellular), .. } = &mut self.world else { return };
         let Some(request) = requests.get_mut(id) else { return };
         let state = &ues[request.ue as usize];
+        let sharers = air.active_in(state.cell) + 1;
         let group = &self.spec.groups[state.group as usize];
         let ground = Ground::of(self.spec, state.group as usize, &self.streams);
         let (Some(ground), Some(log)) = (ground, request.uplink.as_mut()) else { return };
         if log.payload_bits > 0 && !self.spec.uplinks[group.channel].ideal {
             let fading = (&state.fading, self.spec.channels[group.channel].doppler_hz);
             let pending = log.pending_share(log.payload_bits);
-            link.rate.efficiency = cellular.follow_reports(ground, &link, fading, pending, &mut log.profile);
+            link.rate.efficiency = cellular.follow_reports(ground, &link, fading, (pending, sharers), &mut log.profile);
             let efficiency = link.rate.efficiency;
             let first = log.transmissions == 0 && log.reception.is_empty();
             if let Some(blocks) = ground.spec.slot_blocks.filter(|_| first) {

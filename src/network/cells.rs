@@ -391,21 +391,22 @@ impl Cellular {
         ground.spec.rate.choose(link.sinr * envelope * envelope / ground.spec.margin)
     }
 
-    /// How a transmission of `bits` bits goes on that begins now and has the air to itself, its rate
-    /// following reports: the mean efficiency \[bit/s/Hz\], and into `profile` where its rate changes.
+    /// How a transmission of `bits` bits goes on that begins now and shares the air with others, `sharers` in
+    /// all, its rate following reports: the mean efficiency \[bit/s/Hz\], and into `profile` where its rate changes.
     pub fn follow_reports(
         &self,
         ground: Ground<'_>,
         link: &CellLink,
         (fading, doppler_hz): (&Fading, f64),
-        bits: u64,
+        (bits, sharers): (u64, u32),
         profile: &mut RateProfile,
     ) -> f64 {
         profile.0.clear();
         let Some(period) = link.reports else { return link.rate.efficiency };
         let period = period.max(LEAST_STEP).as_nanos();
         let start = link.since.as_nanos();
-        let needed = bits as f64 / ground.spec.bandwidth_hz;
+        // It has every so many-th part of the time, and takes so much longer.
+        let needed = bits as f64 / ground.spec.bandwidth_hz * f64::from(sharers.max(1));
         let (mut sent, mut at) = (0.0, start);
         for _ in 0..MOST_REPORTS {
             let next = (at / period + 1) * period;

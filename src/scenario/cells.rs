@@ -23,7 +23,7 @@ pub enum AdaptsToName {
     Mean,
     /// The SINR at the instant at which the transmission begins: for transmissions shorter than the channel's coherence time.
     Instant,
-    /// The fading as it goes on: each packet has the rate of the last report, every `csi_period_ms`. The airtime is that of a transmission which has the air to itself from its start on.
+    /// The fading as it goes on: each packet has the rate of the last report, every `csi_period_ms`. The airtime is that of a transmission which shares the air with as many others as at its start.
     #[default]
     Reports,
 }
