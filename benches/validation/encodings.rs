@@ -34,7 +34,7 @@ fn bits() -> Vec<Check> {
 /// `E max|y|²` of d standard normal values: `∫₀^∞ 2x (1 - (2Φ(x) - 1)^d) dx`.
 fn peak_power(d: usize) -> f64 {
     let step = 1e-3;
-    let above = |x: f64| 1.0 - (2.0 * normal_cdf(x) - 1.0).powi(d as i32);
+    let above = |x: f64| 1.0 - (2.0 * normal_cdf(x) - 1.0).powf(d as f64);
     (0..12_000).map(|i| (f64::from(i) + 0.5) * step).map(|x| 2.0 * x * above(x)).sum::<f64>() * step
 }
 

@@ -50,7 +50,7 @@ impl Check {
             what: what.into(),
             theory: number(theory, places),
             measured: number(measured, places),
-            interval: format!("± {tolerance}"),
+            interval: format!("± {tolerance:e}"),
             inside: (measured - theory).abs() <= tolerance,
             by_chance: false,
         }
@@ -191,7 +191,10 @@ widened by that. `±` is the tolerance of a number without chance, `below` the c
 
 Of {checks} checks {chance} depend on chance. Of so many true statements {expected:.1} are outside of their 99 % intervals in the
 mean, and with a probability of {none:.0} % none is: one or two that are outside say nothing, many do, or one by much. Seeds were
-fixed beforehand, not chosen by what comes out. {found}
+fixed beforehand, not chosen by what comes out. After a first look two checks were refined: the fourth moment, which had one instant
+per link and was 3.9 standard errors off at N = 64, and the coverage of batch means, which had 5000 customers.
+
+{found}
 {}",
             self.body
         )
