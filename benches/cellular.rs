@@ -36,8 +36,9 @@ reception = "digital"
 encoding = "int8"
 doppler_hz = 5.0
 [radio]
-bandwidth_mhz = 100.0
+bandwidth_mhz = BANDWIDTH
 sharing = "SHARING"
+packets = "PACKETS"
 [cell]
 layout = "hexagonal"
 sites = 19
@@ -69,6 +70,8 @@ struct Case {
     tokens: u32,
     /// UEs that send next to nothing.
     others: u32,
+    bandwidth_mhz: f64,
+    packets: &'static str,
 }
 
 fn assembly(case: &Case) -> Assembly {
@@ -78,6 +81,8 @@ fn assembly(case: &Case) -> Assembly {
         .replace("COUNT", &case.ues.to_string())
         .replace("WORKLOAD", case.workload)
         .replace("TOKENS", &case.tokens.to_string())
+        .replace("BANDWIDTH", &format!("{:?}", case.bandwidth_mhz))
+        .replace("PACKETS", case.packets)
         .replace(
             "OTHERS",
             &if case.others == 0 { String::new() } else { OTHERS.replace("COUNT", &case.others.to_string()) },
@@ -128,6 +133,8 @@ fn main() {
         workload: "kind = \"poisson\", rate_per_s = 0.15",
         tokens: 20,
         others: 0,
+        bandwidth_mhz: 100.0,
+        packets: "mtu",
     };
     let few = Case { ues: 1_000, workload: "kind = \"poisson\", rate_per_s = 15.0", ..many };
     // A hundred UEs always have something to send: the next 20 Mbit as soon as the last are through.
@@ -138,6 +145,8 @@ fn main() {
         workload: "kind = \"closed-loop\", think_time_s = 0.0",
         tokens: 20_000,
         others: 900,
+        bandwidth_mhz: 20.0,
+        packets: "transport-block",
     };
     let cases = [assembly(&many), assembly(&few), assembly(&slots)];
     let (mut rates, mut placing, mut per_event, mut faster) =

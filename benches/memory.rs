@@ -30,7 +30,7 @@ initial = 4
 kind = "random"
 [channel]
 reception = "digital"
-loss_probability = 0.1
+CHANNEL
 [model]
 cost_as = "self"
 [radio]
@@ -44,9 +44,14 @@ device = "h100-sxm"
 servers = 1000
 "#;
 
+/// 19 macro cells, everything on.
+const CELLULAR: &str = "kind = \"cellular\"\n[cell]\nlayout = \"hexagonal\"\nsites = 19";
+
 /// Runs one case in this process and prints requests and peak kilobytes.
-fn case(count: &str, seconds: &str, rate: &str) {
-    let text = SCENARIO.replace("COUNT", count).replace("SECONDS", seconds).replace("RATE", rate);
+fn case(count: &str, seconds: &str, rate: &str, channel: &str) {
+    let channel = if channel == "cellular" { CELLULAR } else { "loss_probability = 0.1" };
+    let text =
+        SCENARIO.replace("CHANNEL", channel).replace("COUNT", count).replace("SECONDS", seconds).replace("RATE", rate);
     let loaded = LoadedScenario::from_bytes(Path::new("memory.toml"), text.as_bytes(), &[])
         .unwrap_or_else(|bad| panic!("{:?}", bad.problems));
     let assembly = assemble(loaded, &mut Library::default()).unwrap_or_else(|problems| panic!("{problems:?}"));
@@ -105,9 +110,9 @@ fn model(path: &Path) {
 }
 
 /// Requests and peak kilobytes of a case, run in a process of its own.
-fn measure(count: u32, seconds: u32, rate: &str) -> (f64, f64) {
+fn measure(count: u32, seconds: u32, rate: &str, channel: &str) -> (f64, f64) {
     let program = std::env::current_exe().expect("this program's path");
-    let arguments = ["case", &count.to_string(), &seconds.to_string(), rate];
+    let arguments = ["case", &count.to_string(), &seconds.to_string(), rate, channel];
     let output = Command::new(program).args(arguments).output().expect("this program runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut numbers = text.split_whitespace().filter_map(|number| number.parse::<f64>().ok());
@@ -124,17 +129,20 @@ fn main() {
     {
         return model(Path::new(path));
     }
-    if let [word, count, seconds, rate] = arguments.as_slice()
+    if let [word, count, seconds, rate, channel] = arguments.as_slice()
         && word == "case"
     {
-        return case(count, seconds, rate);
+        return case(count, seconds, rate, channel);
     }
-    let (_, few) = measure(1_000, 10, "0.1");
-    let (requests, many) = measure(201_000, 10, "0.1");
+    let (_, few) = measure(1_000, 10, "0.1", "statistical");
+    let (requests, many) = measure(201_000, 10, "0.1", "statistical");
     println!("1,000 UEs: {few:.0} kB; 201,000 UEs ({requests:.0} requests): {many:.0} kB");
     println!("per UE, Rayleigh N = 32: {:.2} kB", (many - few) / 200_000.0);
-    let (short, before) = measure(1_000, 100, "1.0");
-    let (long, after) = measure(1_000, 4_000, "1.0");
+    let (_, few) = measure(1_000, 10, "0.01", "cellular");
+    let (_, many) = measure(101_000, 10, "0.01", "cellular");
+    println!("per UE, in 19 cells: {:.2} kB", (many - few) / 100_000.0);
+    let (short, before) = measure(1_000, 100, "1.0", "statistical");
+    let (long, after) = measure(1_000, 4_000, "1.0", "statistical");
     println!("1,000 UEs, {short:.0} requests: {before:.0} kB; {long:.0} requests: {after:.0} kB");
     println!("per request: {:.4} kB", (after - before) / (long - short));
 }

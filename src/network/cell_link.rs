@@ -233,13 +233,12 @@ impl Simulation<'_> {
         let state = &self.world.ues[ue as usize];
         let ground = Ground::of(self.spec, state.group as usize, &self.streams)?;
         let (radio, cellular, channel) = (state.radio.as_ref()?, self.world.cellular.as_ref()?, self.channel(ue));
-        let (sinr_db, loss) = match radio.estimate {
-            Some(estimate) => (estimate.sinr_db, estimate.loss),
-            None => {
-                let surroundings = (0.0, channel.doppler_hz);
-                let link = cellular.link(ground, radio, (state.cell, &Fading::None), now, surroundings, AdaptsTo::Mean);
-                (db_from_ratio(link.sinr), FIRST_LOSS)
-            }
+        let (sinr_db, loss) = if let Some(estimate) = radio.estimate {
+            (estimate.sinr_db, estimate.loss)
+        } else {
+            let surroundings = (0.0, channel.doppler_hz);
+            let link = cellular.link(ground, radio, (state.cell, &Fading::None), now, surroundings, AdaptsTo::Mean);
+            (db_from_ratio(link.sinr), FIRST_LOSS)
         };
         let sinr = ratio_from_db(sinr_db);
         let digital = channel.reception == Reception::Digital;

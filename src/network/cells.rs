@@ -157,6 +157,8 @@ pub struct CellLink {
     pub sinr: f64,
     /// The rate.
     pub rate: Rate,
+    /// That of packets before the first report after its start.
+    pub first_rate: Rate,
     /// Power that the UE radiates \[W\].
     pub radiated_w: f64,
     /// Power that its transmitter draws \[W\].
@@ -289,14 +291,14 @@ impl Cellular {
                     *gain = ratio_from_db(loss.gain_db() + site.antenna_gain_db) as f32;
                 }
             }
-            cell = self.associate(ground.spec, radio, cell, number);
+            cell = Self::associate(ground.spec, radio, cell, number);
             radio.measured = Some(number);
         }
         cell
     }
 
     /// The serving cell after measurement `number`.
-    fn associate(&self, spec: &CellularSpec, radio: &mut UeRadio, cell: u32, number: u64) -> u32 {
+    fn associate(spec: &CellularSpec, radio: &mut UeRadio, cell: u32, number: u64) -> u32 {
         let HandoverSpec { association, hysteresis_db, time_to_trigger, interval, .. } = spec.handover;
         let here = radio.here;
         // Of two that are equal the first.
@@ -355,6 +357,7 @@ impl Cellular {
             cell,
             sinr,
             rate: spec.rate.choose(sinr / spec.margin),
+            first_rate: spec.rate.choose(sinr / spec.margin),
             radiated_w,
             power_w: crate::radio::transmit_power_w(dbm, spec.power_unit_mw),
             here: radio.here,
@@ -364,12 +367,15 @@ impl Cellular {
             mover: radio.mover,
         };
         match adapts_to {
-            AdaptsTo::Mean => {}
             AdaptsTo::Instant => {
                 let envelope = fading.envelope(self.moment(ground, &link, now, doppler_hz));
                 link.rate = spec.rate.choose(sinr * envelope * envelope / spec.margin);
             }
-            AdaptsTo::Reports(period) => link.reports = Some(period).filter(|_| !fading.is_none()),
+            AdaptsTo::Reports(period) if !fading.is_none() => {
+                link.reports = Some(period);
+                link.first_rate = self.rate_at(ground, &link, (fading, doppler_hz), now);
+            }
+            AdaptsTo::Mean | AdaptsTo::Reports(_) => {}
         }
         link
     }
@@ -382,12 +388,16 @@ impl Cellular {
         (fading, doppler_hz): (&Fading, f64),
         at: SimTime,
     ) -> Rate {
-        let Some(period) = link.reports else { return link.rate };
-        let reported = match period.as_nanos() {
-            0 => at,
-            period => SimTime::from_nanos(at.as_nanos() / period * period).max(link.since),
-        };
-        let envelope = fading.envelope(self.moment(ground, link, reported, doppler_hz));
+        let Some(reported) = link.reported(at) else { return link.rate };
+        if reported == link.since {
+            return link.first_rate;
+        }
+        self.rate_at(ground, link, (fading, doppler_hz), reported)
+    }
+
+    /// The rate for the fading of an instant.
+    fn rate_at(&self, ground: Ground<'_>, link: &CellLink, (fading, doppler_hz): (&Fading, f64), at: SimTime) -> Rate {
+        let envelope = fading.envelope(self.moment(ground, link, at, doppler_hz));
         ground.spec.rate.choose(link.sinr * envelope * envelope / ground.spec.margin)
     }
 
@@ -403,7 +413,7 @@ impl Cellular {
     ) -> f64 {
         profile.0.clear();
         let Some(period) = link.reports else { return link.rate.efficiency };
-        let period = period.max(LEAST_STEP).as_nanos();
+        let period = if period == SimTime::ZERO { LEAST_STEP } else { period }.as_nanos();
         let start = link.since.as_nanos();
         // It has every so many-th part of the time, and takes so much longer.
         let needed = bits as f64 / ground.spec.bandwidth_hz * f64::from(sharers.max(1));
@@ -444,6 +454,16 @@ impl Cellular {
         let mut mover = link.mover;
         let here = mover.at(&ground.placement.mobility, &ground.placement.area, ground.streams, at);
         Moment { turns: doppler_hz * time_s + here.travelled_m / self.wavelength_m[ground.channel], time_s }
+    }
+}
+
+impl CellLink {
+    /// The instant of the report that a packet at `at` has its rate by; `None` if all have the link's.
+    pub fn reported(&self, at: SimTime) -> Option<SimTime> {
+        Some(match self.reports?.as_nanos() {
+            0 => at,
+            period => SimTime::from_nanos(at.as_nanos() / period * period).max(self.since),
+        })
     }
 }
 

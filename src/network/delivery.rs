@@ -82,7 +82,7 @@ impl Simulation<'_> {
             (at, self.calendar.schedule_cancellable(at, event.class(), event))
         });
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
-        let log = request.uplink.get_or_insert_with(UplinkLog::default);
+        let log = request.uplink.get_or_insert_with(Box::<UplinkLog>::default);
         log.begin(&payload);
         log.deadline = deadline;
         self.transmit(now, id)

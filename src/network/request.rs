@@ -295,7 +295,7 @@ pub struct Request {
     /// the air, waiting at the edge, computing there, on the way back. `None`: not reached.
     pub spent: [Option<SimTime>; 7],
     /// What happened on the uplink.
-    pub uplink: Option<UplinkLog>,
+    pub uplink: Option<Box<UplinkLog>>,
     /// The tensor's crossing, for the quality source.
     pub crossing: Option<Box<Crossing>>,
     /// The event that ends the present phase, if it may have to be cancelled.

@@ -257,7 +257,10 @@ impl<'p> Simulation<'p> {
             Event::NextTurn { slot } => self.on_next_turn(now, slot),
             Event::UeDone { request } => self.on_ue_done(now, request),
             Event::UplinkDeparture { cell } => self.on_uplink_departure(now, cell),
-            Event::Slot { cell } => self.on_slot(now, cell),
+            Event::Slot { cell } => {
+                self.on_slot(now, cell);
+                Ok(())
+            }
             Event::SlotDeparture { request } => self.on_slot_departure(now, request),
             Event::AttemptsOver { request } => self.on_attempts_over(now, request),
             Event::Retransmit { request } => self.on_retransmit(now, request),

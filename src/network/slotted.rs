@@ -24,10 +24,10 @@ impl Simulation<'_> {
         self.schedule(SimTime::from_nanos(next), Event::Slot { cell });
     }
 
-    pub(super) fn on_slot(&mut self, now: SimTime, cell: u32) -> Result<(), SimulationError> {
+    pub(super) fn on_slot(&mut self, now: SimTime, cell: u32) {
         let air = &mut self.world.air.cells[cell as usize];
         air.slot_scheduled = false;
-        let Some(mut slots) = air.slots.take() else { return Ok(()) };
+        let Some(mut slots) = air.slots.take() else { return };
         let services = slots.step(now, |&id, at| self.report(at, id)).to_vec();
         let departures = slots.take_departures();
         let (active, slot) = (slots.active(), slots.slot());
@@ -45,11 +45,10 @@ impl Simulation<'_> {
         if active > 0 {
             self.schedule_slot(now + slot, cell);
         }
-        Ok(())
     }
 
     fn uplink_log(&mut self, id: RequestId) -> Option<&mut UplinkLog> {
-        self.world.requests.get_mut(id)?.uplink.as_mut()
+        self.world.requests.get_mut(id)?.uplink.as_deref_mut()
     }
 
     /// What a slot carries of a request's flow, by its link now \[bit\].

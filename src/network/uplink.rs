@@ -194,6 +194,7 @@ impl Simulation<'_> {
         } else {
             let harq = harq.unwrap_or(ONE_ATTEMPT);
             let needed = conditions.gain_threshold.powi(2);
+            let mut report = None;
             for (k, at) in (0u32..).zip(midpoints) {
                 let (mut gain, mut earlier) = (0.0, 0.0);
                 let quality = |attempt| {
@@ -202,8 +203,14 @@ impl Simulation<'_> {
                     gain = rayleigh_gain(conditions.rayleigh_scale, ue.fading.envelope(moment));
                     gain * gain
                 };
-                // Analog packets need no SINR.
-                let rate = link.filter(|_| digital).map(|link| (link.sinr, self.packet_rate(number, &link, at)));
+                // Analog packets need no SINR. Neighbours have one report.
+                let rate = link.filter(|_| digital).map(|link| {
+                    let reported = link.reported(at);
+                    if report.is_none_or(|(before, _)| before != reported) {
+                        report = Some((reported, self.packet_rate(number, &link, at)));
+                    }
+                    (link.sinr, report.map_or(link.rate, |(_, rate)| rate))
+                });
                 let received = |attempt, combined: f64| match &rate {
                     Some((sinr, rate)) => {
                         let packet = sent_before.wrapping_add(k);

@@ -79,12 +79,8 @@ impl Evaluation<'_> {
         let mut keep = |rows: &[EvaluationRow]| {
             rows.iter().try_for_each(|row| file.as_mut().map_or(Ok(()), |file| file.push(row)))
         };
-        let controllers: Vec<u32> = World::new(&self.assembly.network, &self.streams())
-            .map_err(SimulationError::from)?
-            .ues
-            .iter()
-            .map(|ue| ue.controller)
-            .collect();
+        let controllers: Vec<u32> =
+            World::new(&self.assembly.network, &self.streams())?.ues.iter().map(|ue| ue.controller).collect();
         let judged: Vec<bool> = controllers.iter().map(|&controller| learned[controller as usize].is_some()).collect();
         let each = self.episodes_of_each(judged.iter().filter(|&&judged| judged).count());
         let network = self.network(&judged, each);

@@ -189,9 +189,9 @@ impl Library {
                 surrogate,
                 policies,
                 traces,
-                drawn_tokens,
                 fading_traces,
                 paths,
+                drawn_tokens,
                 cost,
                 hashes,
             }

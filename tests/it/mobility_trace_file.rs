@@ -2,6 +2,7 @@
 
 use splitwave::run::mobility_trace::{MobilityTraceFile, read_mobility_trace};
 use splitwave::units::SimTime;
+use std::fmt::Write as _;
 
 fn read(text: &str) -> Result<MobilityTraceFile, String> {
     let folder = tempfile::tempdir().expect("a folder");
@@ -33,7 +34,7 @@ fn blake3_of(text: &str) -> String {
 fn a_wide_gap_draws_a_warning() {
     let mut text = "time_s,ue,x_m,y_m\n".to_owned();
     for second in 0..10 {
-        text += &format!("{second},0,{second},0\n");
+        writeln!(text, "{second},0,{second},0").unwrap();
     }
     assert!(read(&text).expect("a trace").warnings.is_empty());
     text += "19.5,0,0,0\n";
