@@ -100,7 +100,7 @@ pub fn check(page: &mut Page) {
          prompts of 64 tokens each per second; 20 pairs of runs of 120 s with the same arrivals, places and fading; cellular: line \
          of sight, within 150 m, Rayleigh fading, rates by `cqi` and `reports`, no interference. The interval is that of 95 % of the \
          paired difference. They agree if it holds 0 or lies within 3 %.",
-        "none; the parts alone in `src/radio/slots/tests.rs` and `tests/it/network_theory.rs`",
+        "`tests/it/cells.rs`; the parts alone in `src/radio/slots/tests.rs` and `tests/it/network_theory.rs`",
         rows,
     );
     page.note(&format!(
@@ -109,9 +109,9 @@ pub fn check(page: &mut Page) {
         note.trim_end()
     ));
     page.note(
-        "Flow by flow the airtime of a transmission is settled at its start, as if it had the air to itself \
-         (`link_adapts_to = \"reports\"`). With others on the air it lasts longer and meets other fading than was reckoned \
-         with. The difference in airtime is small, but as that of any queue the sojourn multiplies it by 1/(1 - ρ). It vanishes without \
-         fading and at light load.",
+        "Flow by flow the airtime of a transmission is settled at its start, by the reports to come in the company that it has \
+         then (`link_adapts_to = \"reports\"`). As company comes and goes it meets other fading than was reckoned with. The difference in \
+         airtime is small, but as that of any queue the sojourn multiplies it by 1/(1 - ρ). It vanishes without fading and at light \
+         load.",
     );
 }
