@@ -19,6 +19,9 @@ impl Simulation<'_> {
     /// Sets the link of a transmission that begins now: cell, SINR, rate, and with them airtime,
     /// packets and the conditions that they meet. Nothing to do without cells.
     pub(super) fn set_link(&mut self, now: SimTime, id: RequestId) {
+        if self.spec.cellular.is_none() {
+            return;
+        }
         // Slot by slot the first report comes with the first slot.
         let by_slot = matches!(self.spec.sharing, Sharing::Slots(_)).then_some(AdaptsTo::Mean);
         let Some(mut link) = self.link_now(now, id, by_slot) else { return };
@@ -209,10 +212,10 @@ impl Simulation<'_> {
     /// The moment of a request's link at an instant of its transmission.
     pub(super) fn moment(&self, ue: u32, link: Option<&CellLink>, at: SimTime) -> Moment {
         let channel = self.channel(ue);
+        let Some(link) = link else { return channel.moment(at.as_secs_f64()) };
         let group = self.world.ues[ue as usize].group as usize;
-        let ground = Ground::of(self.spec, group, &self.streams);
-        match (link, ground, &self.world.cellular) {
-            (Some(link), Some(ground), Some(cellular)) => cellular.moment(ground, link, at, channel.doppler_hz),
+        match (Ground::of(self.spec, group, &self.streams), &self.world.cellular) {
+            (Some(ground), Some(cellular)) => cellular.moment(ground, link, at, channel.doppler_hz),
             _ => channel.moment(at.as_secs_f64()),
         }
     }
