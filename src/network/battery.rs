@@ -1,9 +1,9 @@
 //! Batteries: what a UE has left, and what happens when it has nothing.
 //!
 //! The charge is a function of time: computing, transmitting and waiting drain it at known
-//! rates. It is brought up to date ([`Simulation::settle`]) in front of each change of what the
+//! rates. It is brought up to date (`settle`) in front of each change of what the
 //! UE does, and one event per UE waits at the earliest instant at which it can be empty
-//! ([`Simulation::rearm`]). While the UE sends, that instant supposes that nobody shares the
+//! (`rearm`). While the UE sends, that instant supposes that nobody shares the
 //! air; if others did, the event finds charge left and looks again.
 
 use crate::kernel::Ticket;
@@ -45,7 +45,7 @@ impl Battery {
         }
     }
 
-    /// What is left \[J\], as of the last [`Simulation::settle`].
+    /// What is left \[J\], as of the last `settle`.
     pub fn left_j(&self) -> f64 {
         self.left_j.max(0.0)
     }

@@ -103,7 +103,7 @@ impl World {
     /// An empty network with its UEs in place.
     ///
     /// # Errors
-    /// [`FadingError`] for parameters of the fading out of range.
+    /// [`SimulationError`] for fading or slots that can't be.
     pub fn new(spec: &NetworkSpec, streams: &Streams) -> Result<Self, SimulationError> {
         let mut ues = Vec::with_capacity(spec.groups.iter().map(|group| group.count as usize).sum());
         let mut next_controller = spec.controllers.iter().filter(|controller| controller.shared).count() as u32;

@@ -137,7 +137,7 @@ pub struct ChannelTable {
     /// "block": how long a gain holds \[ms\], whatever `doppler_hz`. Default: the coherence time 0.423/`doppler_hz` (Rappaport, "Wireless Communications", eq. 5.40.c); at 0 Hz one gain for the whole run.
     #[schemars(range(min = 0.001, max = 1e12))]
     pub coherence_ms: Option<f64>,
-    /// "trace": a CSV file with the columns `time_s` and `gain` (the envelope, linear, of mean square 1 over the file; `rayleigh_scale` multiplies it), and maybe `ue` (a UE's number in the network, from 0) or `group` (the name of an [[ue]]), for a series each. Between its instants the gain is linear in time.
+    /// "trace": a CSV file with the columns `time_s` and `gain` (the envelope, linear, of mean square 1 over the file; `rayleigh_scale` multiplies it), and maybe `ue` (a UE's number in the network, from 0) or `group` (the name of a `[[ue]]`), for a series each. Between its instants the gain is linear in time.
     pub fading_trace: Option<String>,
     /// "trace": whether the file begins again where it ends. Otherwise it must begin at 0 and last for `duration_s`; after its end, in the drain, its last gain holds.
     pub fading_trace_repeat: bool,
