@@ -125,7 +125,7 @@ struct LinkState {
 /// use splitwave::radio::{SlotCell, SlotScheduler};
 /// use splitwave::units::SimTime;
 ///
-/// let ms = |ms| SimTime::from_nanos(ms * 1_000_000);
+/// let ms = |ms: u64| SimTime::from_nanos(ms * 1_000_000);
 /// let mut cell = SlotCell::new(SlotScheduler::RoundRobin, ms(1), ms(5))?;
 /// cell.arrive(ms(0), 'a', 1500);
 /// cell.arrive(ms(0), 'b', 1000);

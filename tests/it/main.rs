@@ -5,6 +5,7 @@ mod bad_input;
 mod battery;
 mod bos;
 mod cells;
+mod channel_concealment;
 mod channel_encoding;
 mod channel_fading;
 mod channel_fading_laws;
