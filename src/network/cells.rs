@@ -129,11 +129,6 @@ pub struct Placement {
 pub struct RateProfile(Vec<(f64, f64)>);
 
 impl RateProfile {
-    /// Forgets all but a constant rate.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// Whether the rate never changes.
     pub fn is_constant(&self) -> bool {
         self.0.len() < 2
@@ -438,9 +433,9 @@ impl Cellular {
         }
         // Whoever is followed no longer goes on at the mean rate so far.
         let mean = sent / seconds;
-        profile.0.push((needed / mean * 1e9, needed));
-        let (whole_ns, whole) = (needed / mean * 1e9, needed);
-        profile.0.iter_mut().for_each(|(offset, sent)| (*offset, *sent) = (*offset / whole_ns, *sent / whole));
+        let whole_ns = needed / mean * 1e9;
+        profile.0.push((whole_ns, needed));
+        profile.0.iter_mut().for_each(|(offset, sent)| (*offset, *sent) = (*offset / whole_ns, *sent / needed));
         mean
     }
 

@@ -224,10 +224,14 @@ fn everything_at_once_keeps_its_books() {
                     assert!(lost <= sent, "{what}: {row:#?}");
                     assert!(row.loss_bursts.unwrap_or(0) <= lost, "{what}: {row:#?}");
                     if let Some(missing) = row.packets_missing {
-                        assert!(
-                            missing <= sent.max(missing)
-                                && (mode == "split" || missing == 0 || row.outcome == Outcome::Outage)
-                        );
+                        assert!(mode == "split" || missing == 0 || row.outcome == Outcome::Outage, "{what}: {row:#?}");
+                        // 24 tokens of 16,400 bit are 36 packets: each arrives in one attempt, or is missing. A restart
+                        // slot by slot sends some again that were through.
+                        if mode == "split" && row.output_tokens == 1 && extra.is_empty() {
+                            let accounted = sent - lost + missing;
+                            let twice = sharing.starts_with("slot") && row.handovers > Some(0);
+                            assert!(accounted == 36 || twice && accounted > 36, "{what}: {row:#?}");
+                        }
                         if delivery == "am"
                             && extra.is_empty()
                             && row.output_tokens == 1
