@@ -1,6 +1,7 @@
 //! What sits on the network's ports: rewards, quality sources, policies.
 
 mod clean_states;
+pub mod collaboration;
 mod generation;
 mod learner;
 mod llm_quality;

@@ -83,6 +83,18 @@ pub enum Purpose {
     TrafficState = 29,
     /// Conversations (entity: UE, index: conversation · 2³² + turn; turn 0: number of turns, others: time to think before).
     SessionTurn = 30,
+    /// The choice of a session's tokens, by whatever model (entity: UE; child: request; index: position · 2³² + pair of tokens).
+    SessionToken = 35,
+    /// Whether a proposed token is accepted (entity: UE; child: request; index: position).
+    TokenAcceptance = 36,
+    /// What stands in place of a token that wasn't (entity: UE; child: request; index: position · 2³² + pair of tokens).
+    TokenResample = 37,
+    /// Temperatures and tokens of a perturbed proposal (entity: UE; child: request; index: position · 2³² + sample).
+    Perturbation = 38,
+    /// A score that knows nothing (entity: UE; child: request; index: position).
+    RandomScore = 39,
+    /// Folds, first weights and orders of minibatches of a head (entity: number of the fit; index: draw).
+    HeadFit = 40,
     /// Draws of tests and benches.
     Test = 99,
 }
@@ -125,6 +137,15 @@ impl Stream {
     #[inline]
     pub fn starting_at(&self, first: u64) -> Self {
         Self { first: self.first.wrapping_add(first), ..*self }
+    }
+
+    /// A stream of its own behind each index, for domains whose indices don't fit into one word together: its key,
+    /// entity and purpose are the block at `index` (the splitting of counter-based generators; Salmon et al.,
+    /// section 4).
+    #[inline]
+    pub fn child(&self, index: u64) -> Self {
+        let [low, high, entity, purpose] = self.block(index);
+        Self { key: [low, high], entity, purpose, first: 0 }
     }
 
     /// Four independent words.

@@ -1,14 +1,22 @@
-//! The model and the corpus that are compiled into the program, so that a first
-//! run needs no download: 16 layers, d = 128, 3.2 million parameters.
+//! The models and the corpus that are compiled into the program, so that a first
+//! run needs no download: one of 16 layers, d = 128, 3.2 million parameters, and a small
+//! one with the same tokenizer for a UE that proposes tokens by itself: 4 layers, d = 96,
+//! 0.6 million parameters.
 
-/// How a scenario names them.
+/// How a scenario names model and corpus.
 pub const NAME: &str = "builtin";
+/// How a scenario names the small model.
+pub const SMALL_NAME: &str = "builtin-small";
 
 /// `config.json`.
 pub(super) const CONFIG: &[u8] = include_bytes!("../../models/builtin/config.json");
 /// `model.safetensors`, f16.
 pub(super) const WEIGHTS: &[u8] = include_bytes!("../../models/builtin/model.safetensors");
-/// `tokenizer.json`, byte-level BPE with 2048 tokens.
+/// `config.json` of the small model.
+pub(super) const SMALL_CONFIG: &[u8] = include_bytes!("../../models/builtin/small/config.json");
+/// `model.safetensors` of the small model, f16.
+pub(super) const SMALL_WEIGHTS: &[u8] = include_bytes!("../../models/builtin/small/model.safetensors");
+/// `tokenizer.json` of both, byte-level BPE with 2048 tokens.
 pub(super) const TOKENIZER: &[u8] = include_bytes!("../../models/builtin/tokenizer.json");
 /// Prose that the model was not trained on.
 pub(super) const CORPUS: &[u8] = include_bytes!("../../models/builtin/corpus.txt");

@@ -25,7 +25,7 @@ pub struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// Opens what a scenario's `model.source` names: [`builtin::NAME`], the path of a
+    /// Opens what a scenario's `model.source` names: [`builtin::NAME`], [`builtin::SMALL_NAME`], the path of a
     /// Hugging Face directory, or that of a file whose name ends in `.gguf`.
     ///
     /// # Errors
@@ -34,6 +34,8 @@ impl LoadedModel {
         let path = Path::new(source);
         if source == builtin::NAME {
             Self::builtin()
+        } else if source == builtin::SMALL_NAME {
+            Self::builtin_small()
         } else if is_gguf(path) {
             Self::from_gguf(path)
         } else {
@@ -47,6 +49,14 @@ impl LoadedModel {
     /// [`LoadError`] only if the program was built from damaged files.
     pub fn builtin() -> Result<Self, LoadError> {
         Self::from_bytes(builtin::NAME, builtin::CONFIG, builtin::WEIGHTS, builtin::TOKENIZER)
+    }
+
+    /// The small model that is compiled into the program; its tokenizer is that of [`LoadedModel::builtin`].
+    ///
+    /// # Errors
+    /// [`LoadError`] only if the program was built from damaged files.
+    pub fn builtin_small() -> Result<Self, LoadError> {
+        Self::from_bytes(builtin::SMALL_NAME, builtin::SMALL_CONFIG, builtin::SMALL_WEIGHTS, builtin::TOKENIZER)
     }
 
     /// Loads a directory with `config.json`, `tokenizer.json` and the weights, in

@@ -96,7 +96,7 @@ mod tokenizer;
 mod weights;
 
 pub use bos::BosRule;
-pub use builtin::NAME as BUILTIN;
+pub use builtin::{NAME as BUILTIN, SMALL_NAME as BUILTIN_SMALL};
 pub use config::{ConfigError, ConfigProblem, DecoderConfig, Family, NormKind, RopePairing, RopeScaling};
 pub use consistency::{Difference, cache_difference, probe_window, split_difference};
 pub use corpus::{Corpus, CorpusError, SHORTEST_SENTENCE, Segmentation};

@@ -181,6 +181,17 @@ impl Decoder {
         Ok(logits)
     }
 
+    /// The final norm of hidden states \[S × d\] behind the last layer: what the head multiplies.
+    ///
+    /// # Errors
+    /// [`DecoderError`] if the shape of `hidden` doesn't fit the model.
+    pub fn normed(&self, hidden: &Hidden) -> Result<Vec<f32>, DecoderError> {
+        self.check_hidden(hidden)?;
+        let mut normed = Vec::new();
+        self.final_norm.forward(self.arch, hidden.values(), &mut normed);
+        Ok(normed)
+    }
+
     /// Negative log-likelihood of `targets`, row k predicting `targets[k]`, from
     /// hidden states \[S × d\] behind the last layer (see [`TeacherForced`]). Rows
     /// beyond the targets cost nothing.
