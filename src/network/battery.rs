@@ -213,7 +213,7 @@ impl Simulation<'_> {
     /// A UE without charge sends nothing and hears nothing: whatever it asked for is an outage.
     fn switch_off(&mut self, now: SimTime, ue: u32) -> Result<(), SimulationError> {
         for id in self.world.requests.ids() {
-            if self.world.requests.get(id).is_some_and(|request| request.ue == ue) {
+            if self.world.requests.get(id).is_some_and(|request| request.ue == ue && request.carries.is_none()) {
                 self.abandon(now, id);
                 self.end_by_id(now, id, Outcome::Outage)?;
             }

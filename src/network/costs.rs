@@ -1,6 +1,7 @@
 //! What a request costs: work on either side of the split, values and bits on the air.
 
 use crate::llm::{CostModel, head_flop, layer_kv_bytes, scale_split};
+use crate::network::collaboration::{Standing, small_model_pass};
 use crate::network::compute::{Pass, Work};
 use crate::network::ports::ServiceMode;
 use crate::network::spec::NetworkSpec;
@@ -28,13 +29,20 @@ pub fn layers_on_ue(spec: &NetworkSpec, split: Option<u32>) -> usize {
     match spec.mode {
         ServiceMode::Split => scale_split(split.unwrap_or(spec.split.min) as usize, spec.model_layers as usize, layers),
         ServiceMode::DeviceOnly => layers,
-        ServiceMode::EdgeOnly => 0,
+        ServiceMode::EdgeOnly
+        | ServiceMode::HybridReward
+        | ServiceMode::HybridUncertainty
+        | ServiceMode::EarlyExit
+        | ServiceMode::QueryRouter => 0,
     }
 }
 
 /// Work of a prompt of `tokens` tokens, split after layer `split` of the running
 /// model: all of a request for one token, and the first round of a session.
 pub fn costs(spec: &NetworkSpec, split: Option<u32>, tokens: u32) -> Costs {
+    if let Some(ue) = small_model_alone(spec, tokens, 0) {
+        return Costs { ue, edge: Work::default() };
+    }
     let (cost, on_ue, tokens) = (&spec.cost, layers_on_ue(spec, split), tokens as usize);
     let flop = (cost.ue_flop(on_ue, tokens), cost.edge_flop(on_ue, tokens, HEAD_TOKENS));
     place(spec, on_ue, flop, 0.0, Pass::Prefill)
@@ -43,10 +51,20 @@ pub fn costs(spec: &NetworkSpec, split: Option<u32>, tokens: u32) -> Costs {
 /// Work of a decode round, whose one token attends to `context` positions, itself
 /// included: a pass over the weights, and over the keys and values of all positions.
 pub fn decode_costs(spec: &NetworkSpec, split: Option<u32>, context: u64) -> Costs {
+    if let Some(ue) = small_model_alone(spec, context as u32 - 1, 1) {
+        return Costs { ue, edge: Work::default() };
+    }
     let (cost, on_ue, context) = (&spec.cost, layers_on_ue(spec, split), context as usize);
     let kv = layer_kv_bytes(&cost.geometry, context, KV_BYTES_PER_VALUE);
     let flop = (cost.ue_decode_flop(on_ue, context), cost.edge_decode_flop(on_ue, context));
     place(spec, on_ue, flop, kv, Pass::Decode)
+}
+
+/// A pass of the UE's own model, which generates texts where nothing is sent.
+fn small_model_alone(spec: &NetworkSpec, prompt: u32, position: u32) -> Option<Work> {
+    let collaboration = spec.collaboration.as_ref().filter(|_| spec.mode == ServiceMode::DeviceOnly)?;
+    let standing = Standing { prompt, position, at_edge: 0, computed: 0 };
+    Some(small_model_pass(&collaboration.device, &standing))
 }
 
 /// The work of a pass on either side, given its FLOP and the bytes of keys and values
@@ -71,7 +89,7 @@ fn place(spec: &NetworkSpec, on_ue: usize, (ue_flop, edge_flop): (f64, f64), lay
             },
             edge: Work::default(),
         },
-        ServiceMode::Split | ServiceMode::EdgeOnly => Costs { ue, edge },
+        _ => Costs { ue, edge },
     }
 }
 

@@ -38,9 +38,10 @@ impl Cargo {
     /// What is sent in that round.
     pub fn at(mode: ServiceMode, round: u32) -> Self {
         match (mode, round) {
-            (ServiceMode::EdgeOnly, _) => Self::Ids,
-            (_, 0) => Self::Prompt,
-            _ => Self::Row,
+            (ServiceMode::Split | ServiceMode::DeviceOnly, 0) => Self::Prompt,
+            (ServiceMode::Split | ServiceMode::DeviceOnly, _) => Self::Row,
+            // What collaboration sends is data, too: ids, distributions, states of which each bit counts.
+            _ => Self::Ids,
         }
     }
 
@@ -61,7 +62,13 @@ impl Cargo {
     fn payload(self, spec: &NetworkSpec, channel: usize, request: &Request) -> Payload {
         match self {
             Self::Ids => {
-                let bits = crate::network::costs::prompt_bits(spec, request.prompt_tokens);
+                let bits = match (spec.mode.method(), &spec.collaboration) {
+                    (Some(method), Some(of)) if request.carries.is_none() => {
+                        method.ask_bits(spec, of, &request.standing())
+                    }
+                    (Some(method), _) => u64::from(request.prompt_tokens) * method.row_bits(spec).unwrap_or(0),
+                    (None, _) => crate::network::costs::prompt_bits(spec, request.prompt_tokens),
+                };
                 spec.uplinks[channel].payload(PayloadKind::Data { bits })
             }
             Self::Prompt => spec.tensor_payload(channel, request.prompt_tokens),
@@ -168,6 +175,12 @@ impl Simulation<'_> {
             Cargo::Ids => {
                 let arrived = packets.lost() == 0;
                 self.packets = packets;
+                if request.carries.is_some() {
+                    return self.upload_over(now, id, arrived);
+                }
+                if request.talk.is_some() {
+                    return if arrived { self.question_at_edge(now, id) } else { self.fall_back(now, id) };
+                }
                 if arrived { self.queue_at_edge(now, id) } else { self.end_by_id(now, id, Outcome::Outage) }
             }
             Cargo::Prompt => {

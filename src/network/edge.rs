@@ -159,6 +159,10 @@ impl Simulation<'_> {
 
     fn computed_at_edge(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
+        // A batch runs on without a request that has given up waiting for it.
+        if request.phase != Phase::EdgeCompute {
+            return Ok(());
+        }
         request.pending = None;
         request.spend(EDGE_COMPUTE, now - request.since);
         request.edge_done = 1.0;

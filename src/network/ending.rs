@@ -1,6 +1,7 @@
 //! How requests end: the way back, deadlines, the drain limit, and their rows.
 
 use crate::channel::LossUnit;
+use crate::network::collaboration::awaited;
 use crate::network::costs::{all_layers_flop, token_bits};
 use crate::network::energy::share;
 use crate::network::event::Event;
@@ -12,6 +13,7 @@ use crate::network::request::{
 use crate::network::rows::{Outcome, RequestRow};
 use crate::network::simulation::{Simulation, SimulationError};
 use crate::network::spec::{Discipline, Sharing};
+use crate::network::text::TokenSource;
 use crate::units::{SimTime, db_from_ratio};
 
 impl<'p> Simulation<'p> {
@@ -24,6 +26,9 @@ impl<'p> Simulation<'p> {
     /// Sends a token back.
     pub(super) fn return_result(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let time = self.downlink_time();
+        if self.spec.mode.method().is_some() && self.answered_at_edge(now, id)? {
+            return Ok(());
+        }
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         if self.spec.mode == ServiceMode::EdgeOnly && !request.is_last_round() {
             return self.stream_token(now, id);
@@ -41,6 +46,9 @@ impl<'p> Simulation<'p> {
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         request.pending = None;
         request.spend(DOWNLINK, now - request.since);
+        if self.spec.mode.method().is_some() {
+            return self.answered(now, id);
+        }
         if let Some(session) = request.session.as_mut() {
             session.first_token.get_or_insert(now);
             if !request.is_last_round() {
@@ -102,6 +110,7 @@ impl<'p> Simulation<'p> {
                 self.take_off_air(now, id, cell, flow);
             }
             Phase::Backoff => request.spend(UPLINK_WAIT, elapsed),
+            Phase::AwaitRows => awaited(request, now),
             Phase::EdgeQueue => {
                 request.spend(EDGE_WAIT, elapsed);
                 self.world.edge.waiting -= 1;
@@ -135,6 +144,9 @@ impl<'p> Simulation<'p> {
     pub(super) fn end_unfinished(&mut self, horizon: SimTime) -> Result<(), SimulationError> {
         self.closed = true;
         for id in self.world.requests.ids() {
+            if self.world.requests.get(id).is_some_and(|request| request.carries.is_some()) {
+                continue;
+            }
             self.abandon(horizon, id);
             self.end_by_id(horizon, id, Outcome::Unfinished)?;
         }
@@ -142,6 +154,7 @@ impl<'p> Simulation<'p> {
     }
 
     pub(super) fn end_by_id(&mut self, now: SimTime, id: RequestId, outcome: Outcome) -> Result<(), SimulationError> {
+        self.recall_upload(now, id);
         match self.world.requests.remove(id) {
             Some(request) => self.end(now, request, outcome),
             None => Ok(()),
@@ -162,8 +175,13 @@ impl<'p> Simulation<'p> {
         if group.workload.is_closed_loop() && !goes_on && !self.is_off(request.ue) {
             self.schedule_arrival(request.ue, now);
         }
+        if outcome == Outcome::Completed && self.spec.collaboration.is_some() && request.talk.is_none() {
+            self.tell_at_once(&mut request);
+        }
         let row = self.row(now, &request, outcome);
+        let told = self.told(&mut request, outcome);
         let delivery = match outcome {
+            _ if self.spec.collaboration.is_some() => None,
             Outcome::Completed => Some(request.crossing.take().map_or(Delivery::Direct, Delivery::Tensor)),
             Outcome::Outage => Some(Delivery::Nothing),
             // A reward needs to know what a failed request has missed.
@@ -185,6 +203,7 @@ impl<'p> Simulation<'p> {
             ue_cost_share: request.ue_flop() / all_layers,
             row,
             ticket,
+            told,
             step: request.decided.map(|decided| decided.step),
             elapsed_s: (now - request.arrival).as_secs_f64(),
         };
@@ -238,6 +257,9 @@ impl<'p> Simulation<'p> {
         let tpot = ttft.filter(|_| completed && further > 0.0).map(|first| (elapsed - first).as_secs_f64() / further);
         let served = request.conditions.is_some();
         let on_air = request.spent[UPLINK_AIR];
+        let talk = request.talk.as_deref();
+        let asks = talk.filter(|_| spec.mode.method().is_some());
+        let tokens_of = |source| talk.map(|talk| talk.tokens_of(source));
         RequestRow {
             request_id: request.number,
             ue_id: request.ue,
@@ -276,9 +298,11 @@ impl<'p> Simulation<'p> {
                 let bytes = request.ue_bytes(group.processor.bytes_per_parameter);
                 group.processor.energy(request.ue_flop(), bytes, time)
             }),
-            tx_energy_j: on_air.map(|time| match request.uplink.as_ref().filter(|log| log.link.is_some()) {
-                Some(log) => log.tx_energy_j,
-                None => group.tx_power_w * time.as_secs_f64(),
+            tx_energy_j: transmitted(request).map(|time| {
+                match request.uplink.as_ref().filter(|log| log.link.is_some()) {
+                    Some(log) => log.tx_energy_j,
+                    None => group.tx_power_w * time.as_secs_f64(),
+                }
             }),
             nll_sum: None,
             tokens_scored: None,
@@ -298,6 +322,18 @@ impl<'p> Simulation<'p> {
             turn: request.turn.map(|turn| turn.number),
             layer_load_s: request.loaded,
             battery_j: ue.battery.as_ref().map(|battery| battery.left_j()),
+            ue_tokens: tokens_of(TokenSource::Ue),
+            edge_tokens: tokens_of(TokenSource::Edge),
+            fallback_tokens: tokens_of(TokenSource::Fallback),
+            llm_agreements: None,
+            edge_asks: asks.map(|talk| talk.asks),
+            downlink_bits: asks.map(|talk| talk.downlink_bits),
         }
     }
+}
+
+/// Airtime of all that a request sent: also of what it did not wait for.
+fn transmitted(request: &Request) -> Option<SimTime> {
+    let unasked = request.talk.as_ref().map_or(SimTime::ZERO, |talk| talk.upload_air);
+    if unasked > SimTime::ZERO { Some(unasked) } else { request.spent[UPLINK_AIR] }
 }

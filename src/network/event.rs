@@ -71,6 +71,11 @@ pub enum Event {
         /// The request.
         request: RequestId,
     },
+    /// An answer of the edge has been waited for long enough.
+    AnswerDeadline {
+        /// The request.
+        request: RequestId,
+    },
     /// A UE on the air measures its cells.
     Measure {
         /// The UE.
@@ -95,7 +100,10 @@ impl Event {
             Self::EdgeDone { .. } | Self::EdgeDeparture | Self::BatchDone => 1,
             Self::UplinkDeparture { .. } | Self::SlotDeparture { .. } | Self::AttemptsOver { .. } => 2,
             Self::UeDone { .. } => 3,
-            Self::Deadline { .. } | Self::DeliveryDeadline { .. } | Self::BatteryCheck { .. } => 4,
+            Self::Deadline { .. }
+            | Self::DeliveryDeadline { .. }
+            | Self::AnswerDeadline { .. }
+            | Self::BatteryCheck { .. } => 4,
             Self::Measure { .. } | Self::Retransmit { .. } => 5,
             Self::Arrival { .. } | Self::NextTurn { .. } => 6,
             Self::BatchTimer => 7,

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use crate::network::collaboration::Told;
 use crate::network::ports::{Decision, Observation, QualityTicket, RewardInput};
 use crate::network::rows::{DecisionRow, Outcome, RequestRow, UpdateRow};
 use crate::network::simulation::{Simulation, SimulationError};
@@ -19,6 +20,8 @@ pub struct Ended<'p> {
     pub row: RequestRow<'p>,
     /// Its evaluation.
     pub ticket: Option<QualityTicket>,
+    /// Its text, if one was generated.
+    pub told: Option<Box<Told>>,
     /// The decision that served it.
     pub step: Option<u64>,
     /// Work done on the UE over the work of all layers.
@@ -199,7 +202,8 @@ impl<'p> Simulation<'p> {
             let ready = self.ledger.step_ended(step, controller);
             self.ports.controllers[controller as usize].lessons_wanted().is_some_and(|wanted| ready >= wanted)
         });
-        if ended.ticket.is_none() && self.ledger.rows.is_empty() && !learns {
+        let waits = ended.ticket.is_some() || ended.told.as_ref().is_some_and(|told| told.text.is_some());
+        if !waits && self.ledger.rows.is_empty() && !learns {
             return self.write(ended);
         }
         let controller = self.world.ues[ended.row.ue_id as usize].controller;
@@ -235,6 +239,10 @@ impl<'p> Simulation<'p> {
             row.rows_lost = row.rows_lost.or(quality.rows_lost);
             row.quality_source = source;
         }
+        if let Some(told) = ended.told.take() {
+            self.write_told(&mut ended.row, &told)?;
+        }
+        let row = &mut ended.row;
         if let (Some(step), Some(split)) = (ended.step, row.split) {
             let failed = row.outcome != Outcome::Completed;
             let energy_j = row.ue_energy_j.unwrap_or(0.0) + row.tx_energy_j.unwrap_or(0.0);

@@ -3,7 +3,7 @@
 
 use crate::channel::ReceptionRecord;
 use crate::network::energy::UeEnergy;
-use crate::network::rows::{DecisionRow, RequestRow, SeriesRow, UpdateRow};
+use crate::network::rows::{DecisionRow, RequestRow, SeriesRow, TokenRow, UpdateRow};
 use crate::units::SimTime;
 
 /// Long-term channel parameters, frozen at the decision of a request.
@@ -112,6 +112,14 @@ pub enum ServiceMode {
     DeviceOnly,
     /// All on the edge; token ids cross the channel, retransmitted until they arrive.
     EdgeOnly,
+    /// The UE's own model proposes tokens; those of a low score are asked of the edge.
+    HybridReward,
+    /// The UE's own model proposes tokens; the edge judges those that it is unsure of.
+    HybridUncertainty,
+    /// The UE has the first layers and a head; the edge goes on where that one is unsure.
+    EarlyExit,
+    /// Each request as a whole, on the UE by its own model or on the edge.
+    QueryRouter,
 }
 
 /// A quality evaluation: a pure function of this data and the run's streams.
@@ -285,6 +293,14 @@ pub trait Recorder {
     /// # Errors
     /// [`RecordError`] if the row can't be kept.
     fn decision(&mut self, row: &DecisionRow<'_>) -> Result<(), RecordError>;
+
+    /// A token of a text; those of a request come in front of its row, in the order of the text.
+    ///
+    /// # Errors
+    /// [`RecordError`] if the row can't be kept.
+    fn token(&mut self, _row: &TokenRow) -> Result<(), RecordError> {
+        Ok(())
+    }
 
     /// A policy has been updated.
     ///

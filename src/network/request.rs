@@ -5,6 +5,7 @@ use crate::kernel::FlowId;
 use crate::kernel::Ticket;
 use crate::network::air::AirFlow;
 use crate::network::cells::{CellLink, RateProfile};
+use crate::network::collaboration::Talk;
 use crate::network::compute::Work;
 use crate::network::conversation::Turn;
 use crate::network::ports::{Conditions, Crossing, Prompt};
@@ -35,6 +36,8 @@ pub enum Phase {
     },
     /// Waits for the last attempt of its hybrid ARQ, or to send lost packets again.
     Backoff,
+    /// Waits for rows of its own that are sent beside it.
+    AwaitRows,
     /// Waits for the edge's processor.
     EdgeQueue,
     /// Computes on the edge, on its own server or in a batch.
@@ -306,6 +309,10 @@ pub struct Request {
     pub session: Option<Box<Session>>,
     /// Its place in a conversation.
     pub turn: Option<Turn>,
+    /// Its text, if one is generated.
+    pub talk: Option<Box<Talk>>,
+    /// The request that this one only sends for; it has no row.
+    pub carries: Option<RequestId>,
 }
 
 /// Index into [`Request::spent`]: waiting for the UE.
@@ -357,6 +364,8 @@ impl Request {
             deadline: None,
             session: (output_tokens > 1).then(Box::default),
             turn: None,
+            talk: None,
+            carries: None,
         }
     }
 

@@ -52,14 +52,19 @@ impl Request {
     /// Turns to the next round, none of which is done.
     fn turn(&mut self, spec: &NetworkSpec) {
         let (split, tokens) = (self.decided.map(|decided| decided.split), self.prompt_tokens);
+        self.book_round();
+        let costs = decode_costs(spec, split, u64::from(tokens) + u64::from(self.round()));
+        (self.ue_work, self.edge_work) = (costs.ue, costs.edge);
+    }
+
+    /// Books what was done in the present round, and begins the next one.
+    pub fn book_round(&mut self) {
         let Some(session) = self.session.as_mut() else { return };
         session.ue_flop += self.ue_work.flop * self.ue_done;
         session.ue_parameters += self.ue_work.parameters * self.ue_read;
         session.ue_kv_bytes += self.ue_work.kv_bytes * self.ue_read;
         session.edge_flop += self.edge_work.flop * self.edge_done;
         session.round += 1;
-        let costs = decode_costs(spec, split, u64::from(tokens) + u64::from(session.round));
-        (self.ue_work, self.edge_work) = (costs.ue, costs.edge);
         (self.ue_done, self.ue_read, self.edge_done) = (0.0, 0.0, 0.0);
         (self.load_parameters, self.load_time) = (0.0, SimTime::ZERO);
     }
@@ -71,6 +76,12 @@ impl Simulation<'_> {
     pub(super) fn return_to_ue(&mut self, now: SimTime, id: RequestId) {
         let Some(request) = self.world.requests.get_mut(id) else { return };
         request.turn(self.spec);
+        self.wait_for_ue(now, id);
+    }
+
+    /// The next pass of a request waits for its UE's processor.
+    pub(super) fn wait_for_ue(&mut self, now: SimTime, id: RequestId) {
+        let Some(request) = self.world.requests.get_mut(id) else { return };
         request.phase = Phase::UeQueue;
         request.since = now;
         let ue = request.ue;
@@ -91,6 +102,7 @@ impl Simulation<'_> {
             request.since = now;
             request.ue_time = self.spec.groups[state.group as usize].processor.time(request.ue_work);
             let done = now + request.ue_time;
+            self.begin_pass(id);
             self.schedule_phase_end(done, Event::UeDone { request: id }, id);
             self.drain_for_service(now, ue);
             return true;

@@ -280,6 +280,48 @@ record! {
         distance_m: Option<f64>,
         /// Handovers while the request was on the air.
         handovers: Option<u32>,
+        /// Generated tokens that are the UE's own. Empty without a generated text, as are `edge_tokens` to `downlink_bits`.
+        ue_tokens: Option<u32>,
+        /// Generated tokens that come from the edge.
+        edge_tokens: Option<u32>,
+        /// Generated tokens that are the UE's own because the edge's answer was lost or late.
+        fallback_tokens: Option<u32>,
+        /// Generated tokens that are the large model's own first choice, argmax p_L. Empty without a model.
+        llm_agreements: Option<u32>,
+        /// Questions that the UE put to the edge, answered or not. Empty outside the collaborative modes.
+        edge_asks: Option<u32>,
+        /// Ids of tokens sent back by the edge, late ones included \[bit\]. Empty outside the collaborative modes.
+        downlink_bits: Option<u64>,
+    }
+}
+
+record! {
+    /// One row per token of a generated text, those of a request together in the order in which requests end; of requests that failed the tokens that had come.
+    "tokens.csv" => pub struct TokenRow {
+        /// Request that the token belongs to.
+        request_id: u64,
+        /// Place in the text behind the prompt, from 0.
+        position: u32,
+        /// `ue`: the UE's own token; `edge`: from the edge, or accepted by it; `fallback`: the UE's own because the edge's answer was lost or late.
+        source: &'static str,
+        /// Score of the UE's token, in the unit of the scorer. Empty where nobody asked for one.
+        score: Option<f64>,
+        /// Threshold that it was held against.
+        threshold: Option<f64>,
+        /// Bits sent since the token before it stood, retransmissions included. Empty outside the collaborative modes.
+        uplink_bits: Option<u64>,
+        /// Time from the question to the answer, or to the end of waiting for it \[s\]. Empty if the edge wasn't asked for this token.
+        wait_s: Option<SimTime>,
+        /// Time that the edge computed for the token \[s\]. Empty if it didn't.
+        edge_s: Option<SimTime>,
+        /// Natural logarithm of the large model's probability of the token, given the text before it. Empty without a model.
+        logprob_llm: Option<f64>,
+        /// The token's id.
+        token: Option<u32>,
+        /// The large model's own first choice at this place.
+        llm_token: Option<u32>,
+        /// Time at which the token was at the UE \[s\]. Empty outside the collaborative modes.
+        time_s: Option<SimTime>,
     }
 }
 

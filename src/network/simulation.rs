@@ -12,6 +12,7 @@ use crate::network::ports::{Controller, Prompts, QualityError, QualitySource, Re
 use crate::network::request::RequestId;
 use crate::network::rows::SeriesRow;
 use crate::network::spec::{Discipline, NetworkSpec};
+use crate::network::text::TextSource;
 use crate::network::world::World;
 use crate::radio::SlotCellError;
 use crate::units::SimTime;
@@ -27,6 +28,8 @@ pub struct Ports<'p> {
     pub reward: &'p dyn Reward,
     /// The quality source.
     pub quality: &'p mut dyn QualitySource,
+    /// Where generated texts come from; `None` where none are, or scores are draws and nobody reads them.
+    pub text: Option<&'p mut dyn TextSource>,
     /// The recorder.
     pub recorder: &'p mut dyn Recorder,
     /// Controllers, as [`World::controllers`] orders them.
@@ -275,6 +278,7 @@ impl<'p> Simulation<'p> {
             Event::DownlinkDone { request } => self.on_downlink_done(now, request),
             Event::Deadline { request } => self.on_deadline(now, request),
             Event::DeliveryDeadline { request } => self.on_delivery_deadline(now, request),
+            Event::AnswerDeadline { request } => self.on_answer_deadline(now, request),
             Event::Measure { ue } => self.on_measure(now, ue),
             Event::BatteryCheck { ue } => self.on_battery_check(now, ue),
             Event::Sample => self.on_sample(now),
@@ -290,7 +294,9 @@ impl<'p> Simulation<'p> {
     pub(super) fn schedule_phase_end(&mut self, at: SimTime, event: Event, id: RequestId) {
         let Some(request) = self.world.requests.get_mut(id) else { return };
         let delivery_ends = request.uplink.as_ref().is_some_and(|log| log.deadline.is_some());
-        if request.deadline.is_some() || delivery_ends || self.world.ues[request.ue as usize].battery.is_some() {
+        let asks = request.talk.as_ref().and_then(|talk| talk.asked).is_some_and(|asked| asked.deadline.is_some());
+        if request.deadline.is_some() || delivery_ends || asks || self.world.ues[request.ue as usize].battery.is_some()
+        {
             request.pending = Some(self.calendar.schedule_cancellable(at, event.class(), event));
         } else {
             self.calendar.schedule(at, event.class(), event);

@@ -8,6 +8,7 @@ use crate::channel::{
 use crate::kernel::CapacityGain;
 use crate::llm::CostModel;
 use crate::network::cells::{CellularSpec, Placement};
+use crate::network::collaboration::CollaborationSpec;
 use crate::network::compute::Processor;
 use crate::network::costs::tensor_values;
 use crate::network::ports::{Conditions, ServiceMode};
@@ -356,6 +357,8 @@ pub struct NetworkSpec {
     pub mode: ServiceMode,
     /// What is paid for FLOP, bytes and payload.
     pub cost: CostModel,
+    /// The UE's own model, and when the edge is asked; `None` where no text is generated.
+    pub collaboration: Option<CollaborationSpec>,
     /// Layers of the model that runs; splits count these.
     pub model_layers: u32,
     /// Splits.

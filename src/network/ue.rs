@@ -2,6 +2,7 @@
 
 use crate::channel::Occasion;
 use crate::kernel::Purpose;
+use crate::network::compute::Work;
 use crate::network::conversation::{AwaitedTurn, Turn};
 use crate::network::costs::{costs, layers_on_ue};
 use crate::network::energy::ServiceProgress;
@@ -174,6 +175,10 @@ impl Simulation<'_> {
             let session = DeviceSession::new(self.spec, processor, prompt_tokens, output_tokens);
             (costs.ue, ue_time, first_token) = (session.work, session.time, Some(now + session.first));
         }
+        if let Some(work) = self.begin_text(id) {
+            let group = self.world.ues[ue as usize].group as usize;
+            (costs.ue, costs.edge, ue_time) = (work, Work::default(), self.spec.groups[group].processor.time(work));
+        }
         let loading = self.load(ue, decided.map(|decided| decided.split));
         let Some(request) = self.world.requests.get_mut(id) else { return };
         if let Some((parameters, time)) = loading {
@@ -230,6 +235,10 @@ impl Simulation<'_> {
         match self.spec.mode {
             ServiceMode::DeviceOnly => self.end_by_id(now, id, Outcome::Completed)?,
             ServiceMode::Split | ServiceMode::EdgeOnly => self.send(now, id)?,
+            ServiceMode::HybridReward
+            | ServiceMode::HybridUncertainty
+            | ServiceMode::EarlyExit
+            | ServiceMode::QueryRouter => self.proposed(now, id)?,
         }
         self.serve_ue(now, ue);
         self.rearm(now, ue);

@@ -256,6 +256,7 @@ fn network(scenario: &Scenario, inputs: &Inputs, problems: &mut Vec<Problem>) ->
             ServiceModeName::EdgeOnly => ServiceMode::EdgeOnly,
         },
         cost: inputs.cost.clone(),
+        collaboration: None,
         model_layers: layers,
         split: split(scenario, layers, problems),
         channels: channels

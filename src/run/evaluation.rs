@@ -185,6 +185,7 @@ impl Evaluation<'_> {
             prompts: prompts.as_ref(),
             reward: &assembly.reward,
             quality: quality.as_mut(),
+            text: None,
             recorder: &mut recorder,
             controllers: &mut controllers,
         };

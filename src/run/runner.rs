@@ -298,6 +298,7 @@ impl Job {
             prompts: prompts.as_ref(),
             reward: &assembly.reward,
             quality: quality.as_mut(),
+            text: None,
             recorder: &mut recorder,
             controllers: &mut controllers,
         };

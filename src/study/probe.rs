@@ -76,6 +76,7 @@ pub fn estimate(
             prompts: prompts.as_ref(),
             reward: &assembly.reward,
             quality: quality.as_mut(),
+            text: None,
             recorder: &mut Nothing,
             controllers: &mut controllers,
         };

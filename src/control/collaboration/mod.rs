@@ -1,4 +1,16 @@
 //! Collaborative generation: a device that proposes tokens by itself, and an edge that is asked now and then.
+//!
+//! `story.rs` tells one text, `texts.rs` those of a run; `scorer.rs` says how sure the UE is of a token, and
+//! `acceptance.rs` what the edge makes of it.
+
+pub mod acceptance;
+pub mod scorer;
+mod story;
+mod texts;
+
+pub use scorer::Scorer;
+pub use story::{Answer, Device, Tellers};
+pub use texts::ModelTexts;
 
 /// A token that a device proposes, and what it knows when it does.
 #[derive(Clone, Copy, Debug)]
