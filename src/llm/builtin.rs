@@ -18,5 +18,7 @@ pub(super) const SMALL_CONFIG: &[u8] = include_bytes!("../../models/builtin/smal
 pub(super) const SMALL_WEIGHTS: &[u8] = include_bytes!("../../models/builtin/small/model.safetensors");
 /// `tokenizer.json` of both, byte-level BPE with 2048 tokens.
 pub(super) const TOKENIZER: &[u8] = include_bytes!("../../models/builtin/tokenizer.json");
+/// Exit heads of the model, by their layer, f16.
+pub(super) const EXIT_HEADS: [(usize, &[u8]); 0] = [];
 /// Prose that the model was not trained on.
 pub(super) const CORPUS: &[u8] = include_bytes!("../../models/builtin/corpus.txt");

@@ -31,6 +31,8 @@
 //! - **Looking** ([`Inspection`], [`split_difference`], [`cache_difference`]): what a
 //!   checkpoint holds, and whether the model in parts is the model at once.
 //! - **Writing** ([`Sampling`], [`TextStream`]): the next token, and text as tokens come.
+//! - **Leaving early** ([`ExitHead`]): an affine map behind a layer, so that the head can be asked without the layers
+//!   after it.
 //! - **Prompts** ([`Corpus`]): any UTF-8 text, by windows of tokens or by sentences.
 //! - **Costs** ([`CostModel`], [`Geometry`]): FLOP, bytes and payload of a split, for
 //!   the model that runs or for a larger one that it stands for.
@@ -67,6 +69,8 @@ mod cost;
 mod directory;
 mod elementwise;
 mod error;
+mod exit_head;
+mod exit_head_file;
 mod exponential;
 mod gemm;
 mod geometry;
@@ -105,6 +109,8 @@ pub use cost::{
     head_weight_bytes, layer_kv_bytes, layer_weight_bytes, prefill_layer_flop,
 };
 pub use error::{DecoderError, LoadError};
+pub use exit_head::{ExitHead, ExitHeadParts, LARGEST_WEIGHT};
+pub use exit_head_file::ExitHeadError;
 pub use geometry::{Geometry, scale_split};
 pub use gguf_error::{GgufError, GgufProblem};
 pub use hidden::{Hidden, HiddenShapeError};

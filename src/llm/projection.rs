@@ -1,11 +1,14 @@
 //! A projection of rows: weights, and a bias where the family has one.
 
+use std::convert::Infallible;
+
 use pulp::Arch;
 
 use super::checkpoint::Checkpoint;
 use super::elementwise::AddToRows;
 use super::gemm::Columns;
 use super::packed::Packed;
+use super::stored_type::StoredType;
 use super::weights::WeightsError;
 
 /// `y = x·Wᵀ + b`, rows \[S × in\] to \[S × out\].
@@ -32,6 +35,17 @@ impl Projection {
             Packed::pack(outputs, inputs, stored, |rows, bytes| checkpoint.read_rows(&weight, shape, rows, bytes))?;
         let bias = if bias { Some(checkpoint.vector(&format!("{name}.bias"), outputs)?) } else { None };
         Ok(Self { weight, bias })
+    }
+
+    /// Packs `weight` \[out × in\], row after row, with a bias \[out\] or none. Incomplete rows are left out.
+    pub(super) fn from_rows(weight: &[f32], inputs: usize, bias: Option<Vec<f32>>) -> Self {
+        let outputs = weight.len().checked_div(inputs).unwrap_or(0);
+        let Ok(weight) = Packed::pack(outputs, inputs, StoredType::F32, |rows, bytes| {
+            bytes.clear();
+            bytes.extend(weight[rows.start * inputs..rows.end * inputs].iter().flat_map(|w| w.to_le_bytes()));
+            Ok::<(), Infallible>(())
+        });
+        Self { weight, bias }
     }
 
     /// Number of weights, the bias included.
