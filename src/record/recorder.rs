@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::network::energy::UeEnergy;
 use crate::network::ports::{RecordError, Recorder};
-use crate::network::rows::{DecisionRow, RequestRow, SeriesRow, UpdateRow};
+use crate::network::rows::{DecisionRow, RequestRow, SeriesRow, TokenRow, UpdateRow};
 use crate::record::csv_file::{CsvFile, FileSeal};
 use crate::record::figures::Figures;
 use crate::record::summary::{Overall, Summary};
@@ -23,11 +23,13 @@ pub struct Wanted {
     pub series: bool,
     /// `updates.csv`.
     pub updates: bool,
+    /// `tokens.csv`.
+    pub tokens: bool,
 }
 
 /// What a run recorded.
 pub struct Recorded {
-    /// The files, in the order requests, decisions, series, updates, summary; none without a folder.
+    /// The files, in the order requests, decisions, series, updates, tokens, summary; none without a folder.
     pub seals: Vec<FileSeal>,
     /// The last rows of `summary.csv`, as they stand there.
     pub figures: Figures,
@@ -43,6 +45,7 @@ pub struct RunRecorder {
     decisions: Option<CsvFile>,
     series: Option<CsvFile>,
     updates: Option<CsvFile>,
+    tokens: Option<CsvFile>,
     summary: Summary,
 }
 
@@ -58,13 +61,14 @@ impl RunRecorder {
             decisions: wanted.decisions.then(|| CsvFile::create::<DecisionRow<'_>>(folder)).transpose()?,
             series: wanted.series.then(|| CsvFile::create::<SeriesRow>(folder)).transpose()?,
             updates: wanted.updates.then(|| CsvFile::create::<UpdateRow>(folder)).transpose()?,
+            tokens: wanted.tokens.then(|| CsvFile::create::<TokenRow>(folder)).transpose()?,
             summary,
         })
     }
 
     /// Keeps the summary only, and no file of it.
     pub fn in_memory(summary: Summary) -> Self {
-        Self { folder: None, requests: None, decisions: None, series: None, updates: None, summary }
+        Self { folder: None, requests: None, decisions: None, series: None, updates: None, tokens: None, summary }
     }
 
     /// The summary so far.
@@ -82,9 +86,9 @@ impl RunRecorder {
     /// # Errors
     /// [`RecordError`] with the path of the file that can't be completed.
     pub fn finish(self, overall: &Overall) -> Result<Recorded, RecordError> {
-        let Self { folder, requests, decisions, series, updates, summary } = self;
+        let Self { folder, requests, decisions, series, updates, tokens, summary } = self;
         let mut seals = Vec::new();
-        for file in [requests, decisions, series, updates].into_iter().flatten() {
+        for file in [requests, decisions, series, updates, tokens].into_iter().flatten() {
             seals.push(file.finish()?);
         }
         if let Some(folder) = folder {
@@ -110,6 +114,10 @@ impl Recorder for RunRecorder {
 
     fn update(&mut self, row: &UpdateRow) -> Result<(), RecordError> {
         self.updates.as_mut().map_or(Ok(()), |file| file.push(row))
+    }
+
+    fn token(&mut self, row: &TokenRow) -> Result<(), RecordError> {
+        self.tokens.as_mut().map_or(Ok(()), |file| file.push(row))
     }
 
     fn ue_computed(&mut self, ue: u32, from: SimTime, to: SimTime) {

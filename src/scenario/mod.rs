@@ -9,6 +9,7 @@ pub mod air;
 mod cell_checks;
 pub mod cells;
 mod codec_checks;
+pub mod collaboration;
 pub mod control;
 mod device_files;
 pub mod device_table;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::air::{ChannelKind, ChannelTable, RadioTable};
+use crate::scenario::collaboration::CollaborationTable;
 use crate::scenario::cells::{CellTable, HandoverTable, LinkName};
 pub use crate::scenario::control::{
     ActionKind, ControllerKind, ControllerScope, ControllerTable, EvaluationTable, QualitySourceName, QualityTable,
@@ -50,6 +51,9 @@ pub struct Scenario {
     /// Where the model runs.
     #[serde(default)]
     pub service: ServiceTable,
+    /// Modes in which the UE asks the edge for some of its tokens, and generated text.
+    #[serde(default)]
+    pub collaboration: CollaborationTable,
     /// Where perplexity comes from.
     #[serde(default)]
     pub quality: QualityTable,
@@ -231,7 +235,6 @@ impl Default for ModelTable {
 /// Where the model runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(extend("x-planned" = ["hybrid-reward", "hybrid-uncertainty", "early-exit", "query-router"]))]
 pub enum ServiceModeName {
     /// Layers 1..p on the UE, the rest on the edge.
     #[default]
@@ -240,6 +243,24 @@ pub enum ServiceModeName {
     DeviceOnly,
     /// All layers on the edge; the prompt's token ids are sent, and sent again until they arrive.
     EdgeOnly,
+    /// A small model on the UE proposes each token; if its score is below a threshold, the edge is asked for the token instead (MS et al., arXiv 2409.13757).
+    HybridReward,
+    /// A small model on the UE proposes each token; if it is unsure, its distribution goes to the edge, which accepts the token or puts another in its place (U-HLM, arXiv 2412.12687; with `top_k` CU-HLM, arXiv 2505.11788).
+    HybridUncertainty,
+    /// The first layers and an exit behind them on the UE, whose states go to the edge as they come; if the exit is unsure, the edge runs the other layers (CE-CoLLM, arXiv 2411.02829).
+    EarlyExit,
+    /// Each request as a whole: on the UE by its small model, or on the edge, by a score of its prompt (SelectLLM, SMART).
+    QueryRouter,
+}
+
+/// Where the tokens behind a prompt come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TextName {
+    /// They are those of the corpus, and the model is scored on them.
+    Corpus,
+    /// The model chooses them, and the large model scores what was chosen.
+    Generated,
 }
 
 /// `[service]`
@@ -248,6 +269,8 @@ pub enum ServiceModeName {
 pub struct ServiceTable {
     /// Where the model runs.
     pub mode: ServiceModeName,
+    /// Where the tokens behind a prompt come from. Default: "generated" in the modes in which tokens decide what happens next ("hybrid-reward", "hybrid-uncertainty", "early-exit", "query-router"), otherwise "corpus". With "generated" the model of mode "device-only" is `collaboration.device_model`, so that the modes can be compared.
+    pub text: Option<TextName>,
 }
 
 /// `[split]`
@@ -279,6 +302,8 @@ pub struct OutputTable {
     pub decisions: bool,
     /// Whether updates.csv is written (where a controller learns).
     pub updates: bool,
+    /// Whether tokens.csv is written (where text is generated): one row per token.
+    pub tokens: bool,
     /// Distance of the rows of series.csv \[s\]; 0 for no such file.
     #[schemars(range(min = 0.0, max = 1e9))]
     pub sample_interval_s: f64,
@@ -286,6 +311,6 @@ pub struct OutputTable {
 
 impl Default for OutputTable {
     fn default() -> Self {
-        Self { requests: true, decisions: true, updates: true, sample_interval_s: 1.0 }
+        Self { requests: true, decisions: true, updates: true, tokens: false, sample_interval_s: 1.0 }
     }
 }

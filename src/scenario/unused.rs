@@ -6,6 +6,7 @@
 
 use crate::channel::{Concealment, FadingKind, LossUnit, Reception};
 use crate::scenario::air::{ChannelKind, ChannelTable, DecodeTable, DeliveryName, RadioTable, SharingKind};
+use crate::scenario::collaboration::unused_of_collaboration;
 use crate::scenario::nodes::{DisciplineName, EdgeTable, WorkloadKind, WorkloadTable};
 use crate::scenario::problem::Problem;
 use crate::scenario::schema::{
@@ -188,6 +189,11 @@ pub fn unused(scenario: &Scenario) -> Vec<Problem> {
     idle("reward.latency_weight".into(), !weighted && latency, "it belongs to \"weighted\"");
     let energy = reward.energy_weight != default.energy_weight;
     idle("reward.energy_weight".into(), !weighted && energy, "it belongs to \"weighted\"");
+    for (key, because) in unused_of_collaboration(scenario) {
+        idle(format!("collaboration.{key}"), true, because);
+    }
+    let tokens = scenario.output.tokens && !scenario.generates_text();
+    idle("output.tokens".into(), tokens, "tokens come from the corpus: service.text is not \"generated\"");
     let oracle = controllers.iter().any(|table| table.kind == ControllerKind::Oracle);
     let lambda = !eq8 && !oracle && reward.lambda != default.lambda;
     idle("reward.lambda".into(), lambda, "it belongs to \"chen25-eq8\" and to the controller \"oracle\"");

@@ -6,6 +6,7 @@ use crate::channel::{FadingKind, LossUnit, Reception};
 use crate::scenario::air::ChannelTable;
 use crate::scenario::cell_checks::check_cells;
 use crate::scenario::codec_checks::check_codec;
+use crate::scenario::collaboration::check_collaboration;
 use crate::scenario::devices;
 use crate::scenario::learning::{check_evaluation, check_file_name, check_learner};
 use crate::scenario::node_energy::check_energy;
@@ -58,6 +59,7 @@ pub fn validate(scenario: &Scenario) -> Vec<Problem> {
     check_cells(&mut problems, scenario);
     check_quality(&mut problems, scenario);
     check_evaluation(&mut problems, scenario);
+    check_collaboration(&mut problems, scenario);
     problems
 }
 
