@@ -65,6 +65,7 @@ mod consistency;
 mod corpus;
 mod cost;
 mod directory;
+mod distribution;
 mod elementwise;
 mod error;
 mod exponential;
@@ -104,6 +105,7 @@ pub use cost::{
     CostModel, FlopCount, chen25_first_layer_flop, chen25_further_layer_flop, decode_layer_flop, head_flop,
     head_weight_bytes, layer_kv_bytes, layer_weight_bytes, prefill_layer_flop,
 };
+pub use distribution::{SoftmaxSums, tempered_total};
 pub use error::{DecoderError, LoadError};
 pub use geometry::{Geometry, scale_split};
 pub use gguf_error::{GgufError, GgufProblem};
