@@ -95,6 +95,8 @@ pub enum Purpose {
     RandomScore = 39,
     /// Folds, first weights and orders of minibatches of a head (entity: number of the fit; index: draw).
     HeadFit = 40,
+    /// The choice of a rollout's tokens (entity: 0; child: prompt; index: position · 2³² + pair of tokens).
+    Rollout = 43,
     /// Draws of tests and benches.
     Test = 99,
 }

@@ -67,6 +67,7 @@ mod consistency;
 mod corpus;
 mod cost;
 mod directory;
+mod distribution;
 mod elementwise;
 mod error;
 mod exit_head;
@@ -108,6 +109,7 @@ pub use cost::{
     CostModel, FlopCount, chen25_first_layer_flop, chen25_further_layer_flop, decode_layer_flop, head_flop,
     head_weight_bytes, layer_kv_bytes, layer_weight_bytes, prefill_layer_flop,
 };
+pub use distribution::{SoftmaxSums, tempered_total};
 pub use error::{DecoderError, LoadError};
 pub use exit_head::{ExitHead, ExitHeadParts, LARGEST_WEIGHT};
 pub use exit_head_file::ExitHeadError;

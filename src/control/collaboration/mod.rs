@@ -12,6 +12,20 @@ pub use scorer::Scorer;
 pub use story::{Answer, Device, Tellers};
 pub use texts::ModelTexts;
 
+mod confidence;
+mod head_inputs;
+mod reward_head;
+mod reward_head_file;
+mod reward_training;
+mod scorer;
+
+pub use confidence::{Confidence, Perturbation, entropy, margin, max_softmax, token_log_probability};
+pub use head_inputs::{HeadFeature, HeadLevel, QueryFeatures, query_inputs, token_inputs};
+pub use reward_head::{HeadPair, OtherPair, RewardHead, Standard};
+pub use reward_head_file::{BUILTIN_HEAD, RewardHeadError};
+pub use reward_training::{HeadOrigin, HeadRows, HeadTrainingError, shuffled_prompts};
+pub use scorer::Scorer;
+
 /// A token that a device proposes, and what it knows when it does.
 #[derive(Clone, Copy, Debug)]
 pub struct Proposal<'a> {
@@ -24,3 +38,6 @@ pub struct Proposal<'a> {
     /// The proposed token.
     pub token: u32,
 }
+
+#[cfg(test)]
+mod tests;
