@@ -22,6 +22,7 @@ use crate::radio::{Harq, LinkMode, UplinkSpec, sleep_power_w, transmit_power_w};
 use crate::rl::RegressionSettings;
 use crate::run::cellular;
 use crate::run::checks::check_inputs;
+use crate::run::collaboration;
 use crate::run::fading::fading;
 use crate::run::inputs::{Inputs, Library};
 use crate::run::memory::fit_memory;
@@ -254,9 +255,13 @@ fn network(scenario: &Scenario, inputs: &Inputs, problems: &mut Vec<Problem>) ->
             ServiceModeName::Split => ServiceMode::Split,
             ServiceModeName::DeviceOnly => ServiceMode::DeviceOnly,
             ServiceModeName::EdgeOnly => ServiceMode::EdgeOnly,
+            ServiceModeName::HybridReward => ServiceMode::HybridReward,
+            ServiceModeName::HybridUncertainty => ServiceMode::HybridUncertainty,
+            ServiceModeName::EarlyExit => ServiceMode::EarlyExit,
+            ServiceModeName::QueryRouter => ServiceMode::QueryRouter,
         },
         cost: inputs.cost.clone(),
-        collaboration: None,
+        collaboration: collaboration::collaboration(scenario, inputs),
         model_layers: layers,
         split: split(scenario, layers, problems),
         channels: channels

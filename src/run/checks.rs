@@ -9,6 +9,7 @@ use crate::network::ports::ServiceMode;
 use crate::network::spec::{ChannelSpec, NetworkSpec, OutageSpec};
 use crate::network::workload::{Arrivals, PromptTokens, Workload};
 use crate::run::cellular;
+use crate::run::collaboration;
 use crate::run::inputs::Inputs;
 use crate::run::quality_checks::{check_optimum, check_policies, check_surrogate, check_table};
 use crate::run::wording::counted;
@@ -40,6 +41,7 @@ pub fn check_inputs(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec,
     check_policies(scenario, inputs, network, problems);
     check_optimum(scenario, inputs, network, problems);
     check_sessions(scenario, network, problems);
+    collaboration::check(scenario, inputs, network, problems);
     let placements: Vec<_> = network.groups.iter().filter_map(|group| group.placement.clone()).collect();
     cellular::check(scenario, &placements, problems);
     if network.mode == ServiceMode::Split {

@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::channel::{FadingKind, GainTraces, MobilityTrace};
+use crate::control::collaboration::RewardHead;
 use crate::control::{PolicyFile, QualityTable, Surrogate};
-use crate::llm::{BUILTIN, Corpus, CostModel, FlopCount, Geometry, LoadedModel, Segmentation};
+use crate::llm::{BUILTIN, BUILTIN_SMALL, Corpus, CostModel, ExitHead, FlopCount, Geometry, LoadedModel, Segmentation};
 use crate::network::workload::TraceArrival;
+use crate::run::collaboration::{CollaborationInputs, head_key, named_device_cost, open_exit, open_head};
 use crate::run::fading_trace::FadingTraceFile;
 use crate::run::mobility_trace::read_mobility_trace;
 use crate::run::traces::TraceFile;
 use crate::scenario::cells::MobilityName;
 use crate::scenario::nodes::WorkloadKind;
-use crate::scenario::schema::{FlopCountName, NO_MODEL, Scenario, WindowKind};
+use crate::scenario::schema::{FlopCountName, NO_MODEL, Scenario, ServiceModeName, WindowKind};
 use crate::scenario::values::OneOrMany;
 use crate::scenario::{LoadedScenario, Problem, devices};
 
@@ -41,6 +43,8 @@ pub struct Inputs {
     pub drawn_tokens: Vec<Option<Arc<[TraceArrival]>>>,
     /// What is paid for FLOP, bytes and payload.
     pub cost: CostModel,
+    /// What generated text needs; `None` where none is generated.
+    pub collaboration: Option<CollaborationInputs>,
     /// Content hash of each file, by the key that names it.
     pub hashes: BTreeMap<String, String>,
 }
@@ -74,6 +78,8 @@ pub struct Library {
     traces: BTreeMap<PathBuf, TraceFile>,
     fading_traces: BTreeMap<(PathBuf, bool), Arc<FadingTraceFile>>,
     geometries: BTreeMap<PathBuf, Geometry>,
+    heads: BTreeMap<PathBuf, Arc<RewardHead>>,
+    exits: BTreeMap<(PathBuf, u32), Arc<ExitHead>>,
 }
 
 impl Library {
@@ -170,6 +176,10 @@ impl Library {
             let sizes = Geometry { name: String::new(), ..cost.geometry.clone() };
             hashes.insert("model.cost_as".to_owned(), blake3_of(&format!("{sizes:?}")));
         }
+        let collaboration = model
+            .as_ref()
+            .filter(|_| scenario.generates_text())
+            .and_then(|model| self.collaboration(loaded, model, &mut problems, &mut hashes));
         // Presets and named geometries may change from version to version.
         let processors: Vec<_> = scenario
             .ue
@@ -193,6 +203,7 @@ impl Library {
                 paths,
                 drawn_tokens,
                 cost,
+                collaboration,
                 hashes,
             }
         });
@@ -202,13 +213,77 @@ impl Library {
     fn model(&mut self, loaded: &LoadedScenario, source: &str) -> Result<Arc<LoadedModel>, String> {
         // Without a model, the built-in one stands for what nobody asks it.
         let source = if source == NO_MODEL { BUILTIN } else { source };
-        let name = if source == BUILTIN { source.to_owned() } else { loaded.resolve(source).display().to_string() };
+        let is_name = [BUILTIN, BUILTIN_SMALL].contains(&source);
+        let name = if is_name { source.to_owned() } else { loaded.resolve(source).display().to_string() };
         if let Some(model) = self.models.get(&name) {
             return Ok(model.clone());
         }
         let model = Arc::new(LoadedModel::open(&name).map_err(|error| error.to_string())?);
         self.models.insert(name, model.clone());
         Ok(model)
+    }
+
+    /// What generated text needs; `None` if some of it can't be used.
+    fn collaboration(
+        &mut self,
+        loaded: &LoadedScenario,
+        model: &LoadedModel,
+        problems: &mut Vec<Problem>,
+        hashes: &mut BTreeMap<String, String>,
+    ) -> Option<CollaborationInputs> {
+        let scenario = &loaded.scenario;
+        let table = &scenario.collaboration;
+        let needs_model = scenario.has_device_model() && scenario.runs_model();
+        let found = problems.len();
+        let device = (needs_model || table.device_cost_as == "self").then(|| {
+            let opened = self.model(loaded, &table.device_model);
+            keep(problems, loaded, ("collaboration.device_model", &table.device_model), opened)
+        });
+        let device = device.flatten();
+        if let Some(device) = &device {
+            hashes.insert("collaboration.device_model".to_owned(), device.content_hash().to_owned());
+        }
+        let geometry = match named_device_cost(scenario, device.as_deref()) {
+            Some(geometry) => Ok(geometry),
+            None => self.geometry(loaded.resolve(&table.device_cost_as), &table.device_cost_as),
+        };
+        let geometry = keep(problems, loaded, ("collaboration.device_cost_as", &table.device_cost_as), geometry);
+        if let Some(geometry) = &geometry {
+            let sizes = Geometry { name: String::new(), ..geometry.clone() };
+            hashes.insert("collaboration.device_cost_as".to_owned(), blake3_of(&format!("{sizes:?}")));
+        }
+        let reward_head = head_key(scenario).and_then(|key| {
+            let name = if key.ends_with("router_head") { &table.router_head } else { &table.reward_head };
+            let path = if name == BUILTIN { PathBuf::from(key) } else { loaded.resolve(name) };
+            let opened = match self.heads.get(&path) {
+                Some(head) => Ok(head.clone()),
+                None => open_head(scenario, |file| loaded.resolve(file)).map(Arc::new),
+            };
+            let head = keep(problems, loaded, (key, name), opened)?;
+            hashes.insert(key.to_owned(), head.content_hash().to_owned());
+            self.heads.insert(path, head.clone());
+            Some(head)
+        });
+        let exits = scenario.service.mode == ServiceModeName::EarlyExit && scenario.runs_model();
+        let exit_head = exits.then_some(&table.exit_head).filter(|_| table.exit_layer < model.decoder.layers() as u32);
+        let exit_head = exit_head.and_then(|name| {
+            let path = if name == BUILTIN { PathBuf::from(name) } else { loaded.resolve(name) };
+            let key = (path, table.exit_layer);
+            let opened = match self.exits.get(&key) {
+                Some(head) => Ok(head.clone()),
+                None => open_exit(name, table.exit_layer, &key.0).map(Arc::new),
+            };
+            let head = keep(problems, loaded, ("collaboration.exit_head", name), opened)?;
+            hashes.insert("collaboration.exit_head".to_owned(), head.content_hash().to_owned());
+            self.exits.insert(key, head.clone());
+            Some(head)
+        });
+        if problems.len() > found {
+            return None;
+        }
+        let device_cost = CostModel::new(geometry?, FlopCount::Exact);
+        let device_model = device.filter(|_| needs_model);
+        Some(CollaborationInputs { device_model, device_cost, reward_head, exit_head })
     }
 
     fn corpus(&mut self, loaded: &LoadedScenario, model: &LoadedModel) -> Result<Arc<Corpus>, String> {

@@ -1,6 +1,6 @@
 //! Memory: the layers of a split, and the keys and values of the longest request, fit into the UE.
 
-use crate::llm::{layer_kv_bytes, scale_split};
+use crate::llm::{Geometry, layer_kv_bytes, scale_split};
 use crate::network::costs::KV_BYTES_PER_VALUE;
 use crate::network::ports::ServiceMode;
 use crate::network::spec::{InitialSplit, NetworkSpec};
@@ -10,6 +10,36 @@ use crate::run::wording::counted;
 use crate::scenario::Problem;
 use crate::scenario::schema::Scenario;
 use crate::scenario::values::SplitMax;
+
+/// Geometry and layers of the model that generates tokens on the UE, if one does.
+fn model_on_ue(network: &NetworkSpec) -> Option<(Geometry, usize)> {
+    let collaboration = network.collaboration.as_ref()?;
+    let small = &collaboration.device.geometry;
+    match network.mode {
+        ServiceMode::Split | ServiceMode::EdgeOnly => None,
+        ServiceMode::EarlyExit => {
+            let large = &network.cost.geometry;
+            let exit = scale_split(collaboration.exit_layer as usize, network.model_layers as usize, large.layers);
+            Some((large.clone(), exit))
+        }
+        _ => Some((small.clone(), small.layers)),
+    }
+}
+
+/// Why a model on the UE, with its head and the keys and values of the longest request, doesn't fit into its memory.
+fn collaborative(
+    on_ue: Option<&(Geometry, usize)>,
+    memory: f64,
+    per_parameter: f64,
+    longest: u64,
+    about: &dyn Fn(usize, f64) -> String,
+) -> Option<String> {
+    let (geometry, layers) = on_ue?;
+    let layer =
+        geometry.layer_parameters() * per_parameter + layer_kv_bytes(geometry, longest as usize, KV_BYTES_PER_VALUE);
+    let all = *layers as f64 * layer + geometry.head_parameters() * per_parameter;
+    (all > memory).then(|| format!("the UE's model doesn't fit: with its head {}", about(*layers, all)))
+}
 
 /// Bounds each group's split by its memory: `layers · (parameters · bytes_per_parameter + keys and
 /// values of one request)` of the layers that are paid for is at most `memory_gb`.
@@ -25,6 +55,7 @@ pub fn fit_memory(scenario: &Scenario, inputs: &Inputs, network: &mut NetworkSpe
         InitialSplit::Drawn { max, .. } => max,
     };
     let model_layers = network.model_layers;
+    let network_of_ue = model_on_ue(network);
     for (index, group) in network.groups.iter_mut().enumerate() {
         group.max_split = max;
         let Some(memory) = group.processor.memory_bytes.filter(|_| mode != ServiceMode::EdgeOnly) else { continue };
@@ -49,6 +80,12 @@ pub fn fit_memory(scenario: &Scenario, inputs: &Inputs, network: &mut NetworkSpe
         };
         let hint =
             "set memory_gb, or bytes_per_parameter, of a [[device]] of your own, or take a smaller model.cost_as";
+        if let Some(message) = collaborative(network_of_ue.as_ref(), memory, per_parameter, longest, &about) {
+            problems.push(Problem::error(format!("ue[{index}].device"), message).with_hint(hint));
+        }
+        if network_of_ue.is_some() {
+            continue;
+        }
         if mode == ServiceMode::DeviceOnly {
             let all = geometry.layers as f64 * layer + geometry.head_parameters() * per_parameter;
             if all > memory {

@@ -11,6 +11,7 @@ pub mod assembly;
 mod cellular;
 mod checks;
 pub mod clock;
+mod collaboration;
 pub mod controllers;
 pub mod evaluation;
 mod fading;

@@ -10,6 +10,7 @@ use crate::control::PolicyFile;
 use crate::kernel::Streams;
 use crate::network::ports::RecordError;
 use crate::network::simulation::{Ports, Progress, Simulation, SimulationError, Totals};
+use crate::network::text::TextSource;
 use crate::record::{Figures, FileSeal, Overall, Recorded, RunRecorder, Summary, Wanted};
 use crate::run::assembly::Assembly;
 use crate::run::controllers::{Learned, learning_counts, learning_remarks};
@@ -207,6 +208,7 @@ impl Job {
             requests: assembly.scenario.output.requests,
             decisions: assembly.scenario.output.decisions && split_mode,
             series: network.sample_interval.is_some(),
+            tokens: assembly.scenario.output.tokens && assembly.scenario.generates_text(),
             updates: assembly.scenario.output.updates && split_mode && tables.iter().any(ControllerTable::learns),
         };
         let mut required = vec!["summary.csv"];
@@ -214,6 +216,7 @@ impl Job {
         required.extend(wanted.decisions.then_some("decisions.csv"));
         required.extend(wanted.series.then_some("series.csv"));
         required.extend(wanted.updates.then_some("updates.csv"));
+        required.extend(wanted.tokens.then_some("tokens.csv"));
         required.extend(assembly.scenario.evaluates().then_some("evaluations.csv"));
         required.extend(assembly.saved_policies());
         let run_id = self.run_id();
@@ -292,13 +295,14 @@ impl Job {
         let network = &assembly.network;
         let streams = Streams::new(self.seed, self.replication);
         let mut quality = assembly.quality(streams, pool, interrupt.flag());
+        let mut texts = assembly.texts(streams, pool, interrupt.flag());
         let prompts = assembly.prompts();
         let mut controllers = assembly.controllers(streams);
         let ports = Ports {
             prompts: prompts.as_ref(),
             reward: &assembly.reward,
             quality: quality.as_mut(),
-            text: None,
+            text: texts.as_mut().map(|texts| texts.as_mut() as &mut dyn TextSource),
             recorder: &mut recorder,
             controllers: &mut controllers,
         };

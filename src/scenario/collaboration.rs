@@ -7,43 +7,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::control::collaboration::Scorer;
 use crate::scenario::problem::Problem;
 use crate::scenario::schema::{QualitySourceName, Scenario, ServiceModeName, TextName};
-
-/// How sure the UE is of its tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ScorerName {
-    /// A reward model: what it expects of ln p_L(x) - max ln p_L, at most 0.
-    Reward,
-    /// Largest probability of the UE's distribution.
-    MaxSoftmax,
-    /// Its two largest probabilities' difference.
-    Margin,
-    /// Its entropy with the sign turned, -H \[nat\].
-    Entropy,
-    /// ln p_S of the token itself.
-    TokenProbability,
-    /// 1 - u: the share of tokens drawn at other temperatures that are the same (U-HLM's perturbation).
-    Perturbation,
-    /// A uniform draw that knows nothing.
-    Random,
-}
-
-impl ScorerName {
-    /// The word in a scenario file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Reward => "reward",
-            Self::MaxSoftmax => "max-softmax",
-            Self::Margin => "margin",
-            Self::Entropy => "entropy",
-            Self::TokenProbability => "token-probability",
-            Self::Perturbation => "perturbation",
-            Self::Random => "random",
-        }
-    }
-}
 
 /// A threshold: a number, or one that is above or below any.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -115,7 +81,7 @@ pub struct CollaborationTable {
     #[schemars(range(min = 0.0, max = 100.0))]
     pub temperature: f64,
     /// How sure the UE is of a token (of mode "query-router" of the prompt). Default: "reward"; of mode "early-exit" "max-softmax"; mode "hybrid-uncertainty" always has U-HLM's u.
-    pub scorer: Option<ScorerName>,
+    pub scorer: Option<Scorer>,
     /// The UE keeps a token (a request, under "query-router") whose score is at least this; under "hybrid-uncertainty" one whose uncertainty u is at most this. "inf" and "-inf" are above and below any score. Default: about 30 % of the tokens of the built-in models are asked of the edge; thresholds don't carry over to other models (`splitwave fit-reward` prints theirs).
     pub threshold: Option<Threshold>,
     /// The reward model of scorer "reward", as `splitwave fit-reward` writes it; "builtin" is that of the built-in models.
@@ -186,33 +152,35 @@ impl Scenario {
     }
 
     /// The score that decides.
-    pub fn scorer(&self) -> ScorerName {
+    pub fn scorer(&self) -> Scorer {
         let by_mode = match self.service.mode {
-            ServiceModeName::EarlyExit => ScorerName::MaxSoftmax,
-            ServiceModeName::HybridUncertainty => return ScorerName::Perturbation,
-            _ => ScorerName::Reward,
+            ServiceModeName::EarlyExit => Scorer::MaxSoftmax,
+            ServiceModeName::HybridUncertainty => return Scorer::Perturbation,
+            _ => Scorer::Reward,
         };
         self.collaboration.scorer.unwrap_or(by_mode)
     }
 
     /// The threshold that it is held against.
     pub fn threshold(&self) -> f64 {
-        self.collaboration.threshold.map_or_else(|| default_threshold(self.service.mode, self.scorer()), |given| given.0)
+        self.collaboration
+            .threshold
+            .map_or_else(|| default_threshold(self.service.mode, self.scorer()), |given| given.0)
     }
 }
 
 /// Thresholds at which about 30 % of the built-in models' tokens (requests) are asked of the edge.
-fn default_threshold(mode: ServiceModeName, scorer: ScorerName) -> f64 {
+fn default_threshold(mode: ServiceModeName, scorer: Scorer) -> f64 {
     match (mode, scorer) {
         (ServiceModeName::HybridUncertainty, _) => 0.9,
         (ServiceModeName::EarlyExit, _) => 0.15,
-        (_, ScorerName::Reward) => -2.5,
-        (_, ScorerName::MaxSoftmax) => 0.15,
-        (_, ScorerName::Margin) => 0.05,
-        (_, ScorerName::Entropy) => -4.5,
-        (_, ScorerName::TokenProbability) => -4.0,
-        (_, ScorerName::Perturbation) => 0.1,
-        (_, ScorerName::Random) => 0.3,
+        (_, Scorer::Reward) => -2.5,
+        (_, Scorer::MaxSoftmax) => 0.15,
+        (_, Scorer::Margin) => 0.05,
+        (_, Scorer::Entropy) => -4.5,
+        (_, Scorer::TokenProbability) => 0.02,
+        (_, Scorer::Perturbation) => 0.1,
+        (_, Scorer::Random) => 0.3,
     }
 }
 
@@ -232,7 +200,7 @@ pub fn check_collaboration(problems: &mut Vec<Problem>, scenario: &Scenario) {
     }
     match scenario.quality.source {
         QualitySourceName::Llm => {}
-        QualitySourceName::None if !mode.is_collaborative() || scenario.scorer() == ScorerName::Random => {}
+        QualitySourceName::None if !mode.is_collaborative() || scenario.scorer() == Scorer::Random => {}
         QualitySourceName::None => problems.push(
             Problem::error("quality.source", format!("scores of {:?} need the models", scenario.scorer().name()))
                 .with_value("\"none\"")
@@ -245,18 +213,23 @@ pub fn check_collaboration(problems: &mut Vec<Problem>, scenario: &Scenario) {
                 .with_hint("leave it out, or set service.text = \"corpus\" in a mode without collaboration"),
         ),
     }
-    if mode == ServiceModeName::HybridUncertainty && table.scorer.is_some_and(|name| name != ScorerName::Perturbation) {
+    if mode == ServiceModeName::HybridUncertainty && table.scorer.is_some_and(|name| name != Scorer::Perturbation) {
         problems.push(
             Problem::error("collaboration.scorer", "mode \"hybrid-uncertainty\" decides by U-HLM's uncertainty u")
                 .with_allowed("\"perturbation\"")
                 .with_hint("leave it out, or take mode = \"hybrid-reward\", which decides by any scorer"),
         );
     }
-    if mode == ServiceModeName::EarlyExit && scenario.scorer() == ScorerName::Reward {
+    if mode == ServiceModeName::EarlyExit && scenario.scorer() == Scorer::Reward {
         problems.push(
-            Problem::error("collaboration.scorer", "a reward model judges the tokens of the UE's own model, and mode \"early-exit\" has none")
-                .with_value("\"reward\"")
-                .with_allowed("\"max-softmax\", \"margin\", \"entropy\", \"token-probability\", \"perturbation\" or \"random\""),
+            Problem::error(
+                "collaboration.scorer",
+                "a reward model judges the tokens of the UE's own model, and mode \"early-exit\" has none",
+            )
+            .with_value("\"reward\"")
+            .with_allowed(
+                "\"max-softmax\", \"margin\", \"entropy\", \"token-probability\", \"perturbation\" or \"random\"",
+            ),
         );
     }
     if scenario.learns() {
@@ -283,12 +256,12 @@ pub fn unused_of_collaboration(scenario: &Scenario) -> Vec<(&'static str, &'stat
             found.push((key, because));
         }
     };
-    let reads_head = mode == HybridReward && scorer == ScorerName::Reward;
+    let reads_head = mode == HybridReward && scorer == Scorer::Reward;
     let because = "the score is no reward model's";
     idle("reward_head", table.reward_head != default.reward_head && mode == HybridReward && !reads_head, because);
-    let routes = scorer == ScorerName::Reward;
+    let routes = scorer == Scorer::Reward;
     idle("router_head", table.router_head != default.router_head && mode == QueryRouter && !routes, because);
-    let perturbs = scorer == ScorerName::Perturbation;
+    let perturbs = scorer == Scorer::Perturbation;
     let because = "the score is not \"perturbation\"";
     let samples = table.perturbation_samples != default.perturbation_samples;
     idle("perturbation_samples", samples && mode != HybridUncertainty && !perturbs, because);

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::air::{ChannelKind, ChannelTable, RadioTable};
-use crate::scenario::collaboration::CollaborationTable;
 use crate::scenario::cells::{CellTable, HandoverTable, LinkName};
+use crate::scenario::collaboration::CollaborationTable;
 pub use crate::scenario::control::{
     ActionKind, ControllerKind, ControllerScope, ControllerTable, EvaluationTable, QualitySourceName, QualityTable,
     RewardKind, RewardTable,
@@ -142,7 +142,10 @@ impl Scenario {
     /// Whether the run ends with evaluations: somebody could learn, and episodes are asked for.
     pub fn evaluates(&self) -> bool {
         let learners = self.controller.tables().iter().any(|table| table.kind.is_learner());
-        learners && self.evaluation.episodes > 0 && self.service.mode == ServiceModeName::Split
+        learners
+            && self.evaluation.episodes > 0
+            && self.service.mode == ServiceModeName::Split
+            && !self.generates_text()
     }
 
     /// Whether anybody learns during the run.

@@ -15,9 +15,9 @@
 
 use std::sync::Arc;
 
+use super::Proposal;
 use super::acceptance::{judge, sent, softmax};
-use super::scorer::Scorer;
-use super::{Proposal, scorer};
+use super::sureness::Sureness;
 use crate::channel;
 use crate::control::windows::Window;
 use crate::kernel::{Purpose, Stream, Streams};
@@ -64,7 +64,7 @@ pub struct Tellers {
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// What the UE says of its proposals.
-    pub scorer: Scorer,
+    pub sureness: Sureness,
     /// What the edge does about them.
     pub answer: Answer,
     /// Where prompts are.
@@ -224,11 +224,10 @@ impl Story {
             .ok_or(DecoderError::NotFinite { position: self.inputs.len() - 1 })?;
         let score = if scored {
             let (normed, embedding) = (decoder.normed(&last)?, decoder.embed(&[token])?);
-            let proposal =
-                Proposal { hidden: &normed, embedding: embedding.values(), logits: &logits, token };
-            let whole = scorer::Prompt { decoder, states: (position == 0).then_some(&hidden) };
+            let proposal = Proposal { hidden: &normed, embedding: embedding.values(), logits: &logits, token };
+            let prompt = (decoder, (position == 0).then_some(&hidden));
             let draws = self.draws(tellers, Purpose::Perturbation);
-            Some(tellers.scorer.score(&proposal, &whole, &draws, position)?)
+            Some(tellers.sureness.score(&proposal, prompt, &draws, position)?)
         } else {
             None
         };
@@ -305,12 +304,7 @@ impl Story {
 
     /// Notes what the large model says of the tokens that follow the rows `behind` its last layer, the first of
     /// which is input `from`. Gives the logits of the last row.
-    fn note(
-        &mut self,
-        decoder: &Decoder,
-        behind: &Hidden,
-        from: usize,
-    ) -> Result<Option<Vec<f32>>, DecoderError> {
+    fn note(&mut self, decoder: &Decoder, behind: &Hidden, from: usize) -> Result<Option<Vec<f32>>, DecoderError> {
         let width = behind.width();
         let first = (self.prompt - 1).max(from);
         let mut last = None;
