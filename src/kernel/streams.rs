@@ -95,6 +95,8 @@ pub enum Purpose {
     RandomScore = 39,
     /// Folds, first weights and orders of minibatches of a head (entity: number of the fit; index: draw).
     HeadFit = 40,
+    /// Windows and orders of minibatches of an exit head's fit (entity: 0 for which window is what, epoch from 1 for orders; index: draw).
+    ExitOrder = 44,
     /// Draws of tests and benches.
     Test = 99,
 }

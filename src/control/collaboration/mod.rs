@@ -1,5 +1,11 @@
 //! Collaborative generation: a device that proposes tokens by itself, and an edge that is asked now and then.
 
+mod exit_ridge;
+mod exit_training;
+
+pub use exit_ridge::{Affine, ExitRidge, identity};
+pub use exit_training::{ExitTraining, WindowGradient, translated, window_gradient};
+
 /// A token that a device proposes, and what it knows when it does.
 #[derive(Clone, Copy, Debug)]
 pub struct Proposal<'a> {
