@@ -28,11 +28,11 @@ impl ExitRidge {
         Self { rows: 0, sum_x: DVector::zeros(width), sum_y: DVector::zeros(width), xx: square(), yx: square() }
     }
 
-    /// Adds the first `rows` rows of a window: `early` behind layer e, `last` behind the last layer. Sums depend on the
-    /// order of windows in their last bits.
-    pub fn add(&mut self, early: &Hidden, last: &Hidden, rows: usize) {
+    /// Adds the rows of a window: `early` behind layer e, `last` behind the last layer. Sums depend on the order of
+    /// windows in their last bits.
+    pub fn add(&mut self, early: &Hidden, last: &Hidden) {
         let width = self.sum_x.len();
-        let rows = rows.min(early.rows()).min(last.rows());
+        let rows = early.rows().min(last.rows());
         // A row of states is a column here.
         let of = |hidden: &Hidden| {
             DMatrix::from_iterator(width, rows, hidden.values().iter().take(rows * width).map(|&x| f64::from(x)))
@@ -106,8 +106,8 @@ mod tests {
         // x = 1, 2, 3 and h_L = 3, 4, 8: y = h_L - x = 2, 2, 5. Means 2 and 3; X = 2/3, Y = (1 + 0 + 2)/3 = 1. With λ = 1/2
         // the penalty is half of X/1 = 1/3: R = 1/(2/3 + 1/3) = 1, A = 2, b = 3 - 1·2 = 1.
         let mut ridge = ExitRidge::new(1);
-        ridge.add(&hidden(vec![1.0, 2.0], 1), &hidden(vec![3.0, 4.0], 1), 2);
-        ridge.add(&hidden(vec![3.0, 99.0], 1), &hidden(vec![8.0, -99.0], 1), 1);
+        ridge.add(&hidden(vec![1.0, 2.0], 1), &hidden(vec![3.0, 4.0], 1));
+        ridge.add(&hidden(vec![3.0], 1), &hidden(vec![8.0], 1));
         assert_eq!(ridge.rows(), 3);
         assert_near(&ridge.solve(0.5).unwrap(), &[2.0, 1.0], 1e-6);
         // Without a penalty that counts, least squares: R = 3/2, b = 3 - 3 = 0.
@@ -130,7 +130,7 @@ mod tests {
             let y = rows_of.flat_map(|x| {
                 (0..width).map(|i| b[i] + (0..width).map(|j| a[i * width + j] * x[j]).sum::<f32>()).collect::<Vec<_>>()
             });
-            ridge.add(&hidden(x.clone(), width), &hidden(y.collect(), width), rows);
+            ridge.add(&hidden(x.clone(), width), &hidden(y.collect(), width));
         }
         let expected: Vec<f64> = a.iter().chain(&b).map(|&value| f64::from(value)).collect();
         assert_near(&ridge.solve(1e-9).unwrap(), &expected, 1e-4);
@@ -141,7 +141,7 @@ mod tests {
         let stream = Streams::new(4, 0).stream(0, Purpose::Test);
         let states = hidden((0..60).map(|index| stream.normal_pair(index)[0] as f32).collect(), 6);
         let mut ridge = ExitRidge::new(6);
-        ridge.add(&states, &states, 10);
+        ridge.add(&states, &states);
         assert_eq!(ridge.solve(1e-3).unwrap(), identity(6));
         assert_eq!(identity(2), [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
     }
@@ -150,10 +150,10 @@ mod tests {
     fn what_has_no_answer_has_none() {
         assert_eq!(ExitRidge::new(2).solve(1.0), None, "no rows");
         let mut ridge = ExitRidge::new(2);
-        ridge.add(&hidden(vec![1.0, f32::NAN], 2), &hidden(vec![1.0, 2.0], 2), 1);
+        ridge.add(&hidden(vec![1.0, f32::NAN], 2), &hidden(vec![1.0, 2.0], 2));
         assert_eq!(ridge.solve(1.0), None);
         let mut constant = ExitRidge::new(1);
-        constant.add(&hidden(vec![2.0; 3], 1), &hidden(vec![5.0; 3], 1), 3);
+        constant.add(&hidden(vec![2.0; 3], 1), &hidden(vec![5.0; 3], 1));
         assert_eq!(constant.solve(1e-3).unwrap(), [1.0, 3.0]);
     }
 }

@@ -89,7 +89,7 @@ impl ExitTraining {
     }
 
     /// One step down the mean gradient of the rows of some windows, added in their order. Of no rows, none.
-    pub fn step(&mut self, windows: &[WindowGradient], learning_rate: f64) {
+    pub fn step(&mut self, windows: &[&WindowGradient], learning_rate: f64) {
         let rows: usize = windows.iter().map(|window| window.rows).sum();
         if rows == 0 {
             return;
@@ -174,7 +174,7 @@ mod tests {
         let mut training = ExitTraining::new(identity(96), first);
         for epoch in 1..=20 {
             let window = of(training.current());
-            training.step(&[window], 1e-3);
+            training.step(&[&window], 1e-3);
             training.judge(epoch, of(training.current()).kl_sum);
         }
         let (best, epoch, kl) = training.best();
