@@ -98,7 +98,7 @@ fn simulate(assembly: &Assembly, seed: u64) -> (Totals, f64, f64) {
     let network = &assembly.network;
     let groups: Vec<_> = network.groups.iter().map(|group| (group.name.clone(), group.count)).collect();
     let streams = Streams::new(seed, 0);
-    let wanted = Wanted { requests: true, decisions: false, series: false, updates: false };
+    let wanted = Wanted { requests: true, decisions: false, series: false, updates: false, tokens: false };
     let begun = Instant::now();
     let summary = Summary::new(&groups, network.warmup, network.duration);
     let mut recorder = RunRecorder::create(folder.path(), wanted, summary).expect("a folder that can be written");
@@ -108,6 +108,7 @@ fn simulate(assembly: &Assembly, seed: u64) -> (Totals, f64, f64) {
         prompts: prompts.as_ref(),
         reward: &assembly.reward,
         quality: &mut NoQuality,
+        text: None,
         recorder: &mut recorder,
         controllers: &mut controllers,
     };

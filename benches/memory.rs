@@ -58,7 +58,7 @@ fn case(count: &str, seconds: &str, rate: &str, channel: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let network = &assembly.network;
     let summary = Summary::new(&[("ue".into(), network.groups[0].count)], network.warmup, network.duration);
-    let wanted = Wanted { requests: true, decisions: true, series: true, updates: false };
+    let wanted = Wanted { requests: true, decisions: true, series: true, updates: false, tokens: false };
     let mut recorder = RunRecorder::create(folder.path(), wanted, summary).expect("a folder that can be written");
     let streams = Streams::new(1, 0);
     let mut controllers = assembly.controllers(streams);
@@ -67,6 +67,7 @@ fn case(count: &str, seconds: &str, rate: &str, channel: &str) {
         prompts: prompts.as_ref(),
         reward: &assembly.reward,
         quality: &mut NoQuality,
+        text: None,
         recorder: &mut recorder,
         controllers: &mut controllers,
     };

@@ -65,7 +65,7 @@ fn simulate(assembly: &Assembly, seed: u64, requests_csv: bool) -> (f64, f64) {
     let network = &assembly.network;
     let groups = vec![("ue".to_owned(), 100)];
     let streams = Streams::new(seed, 0);
-    let wanted = Wanted { requests: requests_csv, decisions: false, series: false, updates: false };
+    let wanted = Wanted { requests: requests_csv, decisions: false, series: false, updates: false, tokens: false };
     let begun = Instant::now();
     let mut recorder =
         RunRecorder::create(folder.path(), wanted, Summary::new(&groups, network.warmup, network.duration))
@@ -77,6 +77,7 @@ fn simulate(assembly: &Assembly, seed: u64, requests_csv: bool) -> (f64, f64) {
         prompts: prompts.as_ref(),
         reward: &assembly.reward,
         quality: &mut quality,
+        text: None,
         recorder: &mut recorder,
         controllers: &mut controllers,
     };

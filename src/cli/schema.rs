@@ -7,6 +7,7 @@ use crate::cli::print;
 use crate::llm::Geometry;
 use crate::record::{column_reference, column_section};
 use crate::run::fit::{CalibrationRow, MetricsRow, PredictionRow};
+use crate::run::fit_exit::ExitMetricsRow;
 use crate::run::profile::{ProfilePoint, ProfileRecord};
 use crate::scenario::devices::presets;
 use crate::scenario::{json_schema, scenario_reference_markdown};
@@ -38,6 +39,8 @@ pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
         column_section::<MetricsRow>(&mut page);
         column_section::<PredictionRow>(&mut page);
         column_section::<CalibrationRow>(&mut page);
+        page.push_str("\n# Files of `splitwave fit-exit`\n");
+        column_section::<ExitMetricsRow>(&mut page);
         page
     } else if args.study && args.markdown {
         STUDY_PAGE.to_owned() + &study_reference_markdown()

@@ -20,7 +20,7 @@ const LEVEL: f64 = 0.95;
 type Column = (&'static str, &'static str, Form);
 
 /// Columns in order.
-const COLUMNS: [Column; 20] = [
+const COLUMNS: [Column; 23] = [
     ("run", "", Form::Word),
     ("group", "name", Form::Word),
     ("requests", "arrivals", Form::Count),
@@ -37,6 +37,9 @@ const COLUMNS: [Column; 20] = [
     ("TPOT", "tpot_mean_s", Form::Milliseconds),
     ("PPL", "corpus_ppl", Form::Decimal),
     ("clean", "corpus_ppl_clean", Form::Decimal),
+    ("from edge", "edge_token_share", Form::Share),
+    ("fallback", "fallback_token_share", Form::Share),
+    ("ln p_L", "llm_logprob_mean", Form::Decimal),
     ("split", "split_mean", Form::Decimal),
     ("UE", "ue_utilisation", Form::Share),
     ("uplink", "uplink_utilisation", Form::Share),

@@ -97,6 +97,8 @@ pub enum Purpose {
     HeadFit = 40,
     /// The choice of a rollout's tokens (entity: 0; child: prompt; index: position · 2³² + pair of tokens).
     Rollout = 43,
+    /// Windows and orders of minibatches of an exit head's fit (entity: 0 for which window is what, epoch from 1 for orders; index: draw).
+    ExitOrder = 44,
     /// Draws of tests and benches.
     Test = 99,
 }

@@ -250,7 +250,7 @@ impl Decoder {
         mut visit: impl FnMut(usize, &[f32]) -> Result<(), DecoderError>,
     ) -> Result<(), DecoderError> {
         let (width, vocab) = (self.config.d_model, self.config.vocab);
-        let head = self.head.as_ref().unwrap_or(&self.embedding);
+        let head = self.head();
         let scale = self.config.logit_scale as f32;
         let (mut normed, mut logits, mut wide) = (Vec::new(), Vec::new(), Vec::new());
         for (part, rows) in rows.chunks(ROWS_AT_ONCE * width).enumerate() {
@@ -265,6 +265,16 @@ impl Decoder {
             numbered.try_for_each(|(row, logits)| visit(part * ROWS_AT_ONCE + row, logits))?;
         }
         Ok(())
+    }
+
+    /// What makes logits of the final norm: the embedding where they are tied.
+    pub(super) fn head(&self) -> &Projection {
+        self.head.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// The norm in front of the head.
+    pub(super) fn final_norm(&self) -> &Norm {
+        &self.final_norm
     }
 
     fn check_rows(&self, rows: usize) -> Result<(), DecoderError> {

@@ -58,6 +58,59 @@ pub(super) const EDGE_WAIT: usize = 6;
 pub(super) const EDGE_COMPUTE: usize = 7;
 pub(super) const DOWNLINK: usize = 8;
 
+/// What the generated texts of completed requests come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TextSums {
+    /// Tokens.
+    pub tokens: u64,
+    /// Those from the edge.
+    pub from_edge: u64,
+    /// Those of the UE for want of an answer.
+    pub fallbacks: u64,
+    /// ln p_L \[nat\]; `n` counts tokens.
+    pub logprob: Sum<f64>,
+    /// Tokens that are the large model's first choice, of those that it has judged.
+    pub agreements: Sum<u64>,
+    /// Bits sent.
+    pub uplink_bits: u64,
+    /// Questions to the edge.
+    pub asks: u64,
+}
+
+impl TextSums {
+    fn add(&mut self, row: &RequestRow<'_>) {
+        let [ue, edge, fallback] =
+            [row.ue_tokens, row.edge_tokens, row.fallback_tokens].map(|tokens| u64::from(tokens.unwrap_or(0)));
+        self.tokens += ue + edge + fallback;
+        self.from_edge += edge;
+        self.fallbacks += fallback;
+        if let (Some(nll), Some(tokens)) = (row.nll_sum, row.tokens_scored) {
+            self.logprob.total -= nll;
+            self.logprob.n += u64::from(tokens);
+        }
+        self.agreements.count(row.llm_agreements, row.tokens_scored);
+        self.uplink_bits += row.uplink_bits.unwrap_or(0);
+        self.asks += u64::from(row.edge_asks.unwrap_or(0));
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.tokens += other.tokens;
+        self.from_edge += other.from_edge;
+        self.fallbacks += other.fallbacks;
+        self.logprob.total += other.logprob.total;
+        self.logprob.n += other.logprob.n;
+        self.agreements.total += other.agreements.total;
+        self.agreements.n += other.agreements.n;
+        self.uplink_bits += other.uplink_bits;
+        self.asks += other.asks;
+    }
+
+    /// `part` per token.
+    pub fn per_token(&self, part: u64) -> Option<f64> {
+        (self.tokens > 0).then(|| part as f64 / self.tokens as f64)
+    }
+}
+
 /// What the requests of one UE come to: about 470 bytes. Times and counts are
 /// exact integers; the rest are sums in the order of the rows.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +151,8 @@ pub(super) struct Accumulator {
     pub tx_energy: Sum<f64>,
     /// Tokens of completed requests.
     pub tokens: u64,
+    /// Generated texts, if there are any.
+    pub text: Option<Box<TextSums>>,
 }
 
 impl Accumulator {
@@ -144,6 +199,9 @@ impl Accumulator {
         self.tx_energy.real(row.tx_energy_j);
         if row.outcome == Outcome::Completed {
             self.tokens += u64::from(row.output_tokens);
+            if row.ue_tokens.is_some() {
+                self.text.get_or_insert_default().add(row);
+            }
         }
     }
 
@@ -164,6 +222,9 @@ impl Accumulator {
         self.e2e_max = self.e2e_max.max(other.e2e_max);
         self.busy += other.busy;
         self.tokens += other.tokens;
+        if let Some(text) = &other.text {
+            self.text.get_or_insert_default().merge(text);
+        }
         for (ours, theirs) in [
             (&mut self.nll, other.nll),
             (&mut self.nll_clean, other.nll_clean),

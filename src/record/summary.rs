@@ -279,6 +279,7 @@ impl Summary {
         let window = Some(self.window.as_secs_f64()).filter(|&window| window > 0.0);
         let completed = sums.ended(Outcome::Completed);
         let mean = |time: usize| sums.mean_s(time);
+        let text = sums.text.as_deref();
         SummaryRow {
             scope,
             name,
@@ -339,6 +340,12 @@ impl Summary {
             battery_left_j: energy.left_j,
             battery_empty_at_s: energy.empty_at,
             batteries_empty: energy.empty,
+            edge_token_share: text.and_then(|text| text.per_token(text.from_edge)),
+            fallback_token_share: text.and_then(|text| text.per_token(text.fallbacks)),
+            llm_logprob_mean: text.and_then(|text| text.logprob.mean()),
+            llm_agreement: text.and_then(|text| text.agreements.ratio()),
+            uplink_bits_per_token: text.and_then(|text| text.per_token(text.uplink_bits)),
+            edge_asks_per_token: text.and_then(|text| text.per_token(text.asks)),
         }
     }
 }

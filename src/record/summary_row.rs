@@ -124,5 +124,17 @@ record! {
         battery_empty_at_s: Option<SimTime>,
         /// Batteries that were empty before the end.
         batteries_empty: Option<u64>,
+        /// Share of the generated tokens of completed requests that come from the edge. Empty without generated text, as are the columns from here on.
+        edge_token_share: Option<f64>,
+        /// Share of them that are the UE's own because the edge's answer was lost or late.
+        fallback_token_share: Option<f64>,
+        /// Mean of ln p_L, the large model's log-likelihood of a generated token given the text before it \[nat\]: -ln `corpus_ppl`. Empty without a model, as the next.
+        llm_logprob_mean: Option<f64>,
+        /// Share of them that are the large model's own first choice.
+        llm_agreement: Option<f64>,
+        /// Bits sent over the uplink per generated token.
+        uplink_bits_per_token: Option<f64>,
+        /// Questions to the edge per generated token.
+        edge_asks_per_token: Option<f64>,
     }
 }

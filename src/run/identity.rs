@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 /// same scenario gives other numbers or other files: a model of the network, an
 /// order of draws or of additions, a default, a column. Results made before then
 /// don't pass for results of the new program.
-pub const RESULTS_VERSION: u32 = 4;
+pub const RESULTS_VERSION: u32 = 5;
 
 /// Keys of the scenario that change no result, or (`seed`) enter on their own, or name files whose
 /// numbers do (`device_files`).

@@ -11,7 +11,8 @@ const REQUESTS: &str = "request_id, ue_id, group, cell_id, episode, window, arri
     packets_lost, rows_lost, loss_bursts, uplink_bits, ue_wait_s, ue_compute_s, uplink_wait_s, uplink_air_s, \
     edge_wait_s, edge_compute_s, downlink_s, ttft_s, tpot_s, e2e_s, deadline_met, ue_flop, edge_flop, ue_energy_j, \
     tx_energy_j, nll_sum, tokens_scored, ppl_clean, ppl, quality_source, reward, outcome, layer_load_s, battery_j, \
-    conversation, turn, packets_missing, sinr_db, spectral_efficiency_bps_hz, x_m, y_m, distance_m, handovers";
+    conversation, turn, packets_missing, sinr_db, spectral_efficiency_bps_hz, x_m, y_m, distance_m, handovers, \
+    ue_tokens, edge_tokens, fallback_tokens, llm_agreements, edge_asks, downlink_bits";
 const DECISIONS: &str = "step, ue_id, request_id, time_s, episode, step_in_episode, noise_std, rayleigh_scale, \
     loss_probability, split, action, next_split, log_prob, value, reward, reward_source";
 const SERIES: &str = "time_s, edge_queue, edge_busy, uplink_active, ue_queue_mean, requests_completed";

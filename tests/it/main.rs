@@ -17,6 +17,7 @@ mod checkpoint;
 mod cli;
 mod cli_model;
 mod cli_support;
+mod collaboration;
 mod corpus_parquet;
 mod corruption;
 mod delivery;

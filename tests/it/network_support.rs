@@ -14,9 +14,10 @@ use splitwave::network::compute::Power;
 use splitwave::network::costs::{all_layers_flop, costs};
 use splitwave::network::energy::UeEnergy;
 use splitwave::network::ports::{Controller, RecordError, Recorder};
-use splitwave::network::rows::{DecisionRow, Outcome, RequestRow, SeriesRow};
+use splitwave::network::rows::{DecisionRow, Outcome, RequestRow, SeriesRow, TokenRow};
 use splitwave::network::simulation::{Ports, Simulation, Totals};
 use splitwave::network::spec::{Discipline, GroupSpec};
+use splitwave::network::text::TextSource;
 use splitwave::run::assembly::Assembly;
 use splitwave::run::assembly::assemble;
 use splitwave::run::inputs::Library;
@@ -60,7 +61,8 @@ owned! {
         tokens_scored: Option<u32>, ppl_clean: Option<f64>, ppl: Option<f64>, reward: Option<f64>,
         outcome: Outcome, conversation: Option<u32>, turn: Option<u32>, layer_load_s: Option<SimTime>, battery_j: Option<f64>,
         packets_missing: Option<u32>, sinr_db: Option<f64>, spectral_efficiency_bps_hz: Option<f64>, x_m: Option<f64>,
-        y_m: Option<f64>, distance_m: Option<f64>, handovers: Option<u32>,
+        y_m: Option<f64>, distance_m: Option<f64>, handovers: Option<u32>, ue_tokens: Option<u32>, edge_tokens: Option<u32>,
+        fallback_tokens: Option<u32>, llm_agreements: Option<u32>, edge_asks: Option<u32>, downlink_bits: Option<u64>,
     } words { quality_source, }
 }
 
@@ -106,6 +108,7 @@ struct Memory {
     steps: Vec<DecisionCopy>,
     series: Vec<SeriesRow>,
     energies: BTreeMap<u32, UeEnergy>,
+    tokens: Vec<TokenRow>,
 }
 
 impl Recorder for Memory {
@@ -115,6 +118,11 @@ impl Recorder for Memory {
 
     fn request(&mut self, row: &RequestRow<'_>) -> Result<(), RecordError> {
         self.rows.push(row.into());
+        Ok(())
+    }
+
+    fn token(&mut self, row: &TokenRow) -> Result<(), RecordError> {
+        self.tokens.push(row.clone());
         Ok(())
     }
 
@@ -138,6 +146,8 @@ pub struct Finished {
     pub series: Vec<SeriesRow>,
     /// Of UEs that have idle power, or a battery.
     pub energies: BTreeMap<u32, UeEnergy>,
+    /// Of generated texts, in the order of the requests' ends.
+    pub tokens: Vec<TokenRow>,
     pub totals: Totals,
 }
 
@@ -181,18 +191,20 @@ pub fn simulate_with(
     let streams = Streams::new(seed, replication);
     let prompts = assembly.prompts();
     let mut quality = assembly.quality(streams, &POOL, &std::sync::Arc::default());
+    let mut texts = assembly.texts(streams, &POOL, &std::sync::Arc::default());
     let mut memory = Memory::default();
     let ports = Ports {
         prompts: prompts.as_ref(),
         reward: &assembly.reward,
         quality: quality.as_mut(),
+        text: texts.as_mut().map(|texts| texts.as_mut() as &mut dyn TextSource),
         recorder: &mut memory,
         controllers: &mut controllers,
     };
     let simulation = Simulation::new(&assembly.network, streams, ports).expect("a network");
     let totals = simulation.run(&mut |_| ControlFlow::Continue(())).expect("a run");
-    let Memory { rows, steps, series, energies } = memory;
-    Finished { rows, steps, series, energies, totals }
+    let Memory { rows, steps, series, energies, tokens } = memory;
+    Finished { rows, steps, series, energies, tokens, totals }
 }
 
 /// Assembles and runs seed 1, and checks what always holds.

@@ -68,6 +68,12 @@ fn dropped(request_id: u64, ue_id: u32, arrival_s: SimTime) -> RequestRow<'stati
         y_m: None,
         distance_m: None,
         handovers: None,
+        ue_tokens: None,
+        edge_tokens: None,
+        fallback_tokens: None,
+        llm_agreements: None,
+        edge_asks: None,
+        downlink_bits: None,
         layer_load_s: None,
         battery_j: None,
     }
@@ -412,7 +418,7 @@ fn quantiles_of_many_within_a_thousandth() {
 #[test]
 fn a_recorder_keeps_what_is_wanted() {
     let folder = tempfile::tempdir().unwrap();
-    let wanted = Wanted { requests: true, decisions: true, series: false, updates: false };
+    let wanted = Wanted { requests: true, decisions: true, series: false, updates: false, tokens: false };
     let summary = two_groups(ms(0), ms(1_000));
     let mut recorder = RunRecorder::create(folder.path(), wanted, summary).unwrap();
     recorder.request(&completed(0, 2, ms(0), ms(300))).unwrap();

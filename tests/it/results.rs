@@ -81,7 +81,7 @@ fn a_run_appears_whole_and_is_skipped_the_next_time() {
     let read: Value = serde_json::from_slice(&fs::read(path.join("manifest.json")).unwrap()).unwrap();
     assert_eq!((&read["scenario"]["name"], &read["scenario"]["warmup_s"]), (&json!("quickstart"), &json!(2.0)));
     assert_eq!((&read["run_id"], &read["seed"], &read["replication"]), (&json!(RUN), &json!(7), &json!(2)));
-    assert_eq!((&read["version"], &read["results_version"]), (&json!(env!("CARGO_PKG_VERSION")), &json!(4)));
+    assert_eq!((&read["version"], &read["results_version"]), (&json!(env!("CARGO_PKG_VERSION")), &json!(5)));
     assert_eq!((&read["schema_version"], &read["counts"]["events"]), (&json!(1), &json!(12)));
     assert_eq!(read["files"][0]["bytes"], json!(files[0].bytes));
     for key in ["commit", "dirty", "host", "threads", "instruction_set", "wall_s", "started_at", "command", "inputs"] {
@@ -391,7 +391,7 @@ fn the_text_behind_a_run_id() {
         RunIdentity { scenario: &scenario, defaults: &json!({}), inputs: &inputs, seed: u64::MAX, replication: 3 };
     assert_eq!(
         identity.canonical(),
-        r#"{"replication":3,"results_version":4,"seed":18446744073709551615,"inputs":{"ue.0.workload.path":"ff"},"#
+        r#"{"replication":3,"results_version":5,"seed":18446744073709551615,"inputs":{"ue.0.workload.path":"ff"},"#
             .to_owned()
             + r#""scenario":{"b":0,"ue":[{"workload":{"kind":"trace\""}}],"z":1e+300}}"#
     );

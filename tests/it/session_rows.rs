@@ -93,6 +93,7 @@ fn run(channel: &str) -> (Vec<ReceptionRecord>, Vec<(usize, u32)>) {
         prompts: prompts.as_ref(),
         reward: &assembly.reward,
         quality: &mut quality,
+        text: None,
         recorder: &mut rows,
         controllers: &mut controllers,
     };

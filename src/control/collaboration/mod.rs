@@ -25,6 +25,12 @@ pub use story::{Answer, Device, Tellers};
 pub use sureness::Sureness;
 pub use texts::ModelTexts;
 
+mod exit_ridge;
+mod exit_training;
+
+pub use exit_ridge::{Affine, ExitRidge, identity};
+pub use exit_training::{ExitTraining, WindowGradient, translated, window_gradient};
+
 /// A token that a device proposes, and what it knows when it does.
 #[derive(Clone, Copy, Debug)]
 pub struct Proposal<'a> {
