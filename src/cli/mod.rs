@@ -2,6 +2,7 @@
 
 mod failure;
 mod fit;
+mod fit_reward;
 mod model;
 mod profile;
 mod progress;
@@ -45,6 +46,7 @@ enum Command {
     Schema(schema::SchemaArgs),
     Profile(Box<profile::ProfileArgs>),
     Fit(Box<fit::FitArgs>),
+    FitReward(Box<fit_reward::FitRewardArgs>),
     /// Run a scenario over a grid of parameters, here or in shards on a cluster.
     Study(study::StudyArgs),
     /// Look at a model, check it, print its logits, or generate text over a channel.
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::schema(&args),
         Command::Profile(args) => profile::profile(&args),
         Command::Fit(args) => fit::fit(&args),
+        Command::FitReward(args) => fit_reward::fit_reward(&args),
         Command::Study(args) => study::study(&args),
         Command::Model(args) => model::model(&args.command),
     };

@@ -7,6 +7,9 @@ use crate::cli::print;
 use crate::llm::Geometry;
 use crate::record::{column_reference, column_section};
 use crate::run::fit::{CalibrationRow, MetricsRow, PredictionRow};
+use crate::run::fit_reward::{
+    HeadCalibrationRow, HeadMetricsRow, HeadPredictionRow, ShareRatioRow, ThresholdRow, TradeoffRow,
+};
 use crate::run::profile::{ProfilePoint, ProfileRecord};
 use crate::scenario::devices::presets;
 use crate::scenario::{json_schema, scenario_reference_markdown};
@@ -38,6 +41,13 @@ pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
         column_section::<MetricsRow>(&mut page);
         column_section::<PredictionRow>(&mut page);
         column_section::<CalibrationRow>(&mut page);
+        page.push_str("\n# Files of `splitwave fit-reward`\n");
+        column_section::<HeadMetricsRow>(&mut page);
+        column_section::<ShareRatioRow>(&mut page);
+        column_section::<TradeoffRow>(&mut page);
+        column_section::<ThresholdRow>(&mut page);
+        column_section::<HeadCalibrationRow>(&mut page);
+        column_section::<HeadPredictionRow>(&mut page);
         page
     } else if args.study && args.markdown {
         STUDY_PAGE.to_owned() + &study_reference_markdown()

@@ -5,7 +5,8 @@
 //! [`results`] gives it a folder that never passes for finished before it is,
 //! [`runner`] runs one or many, [`sequential`] says how often, [`output_analysis`] what a run's means are worth,
 //! [`evaluation`] judges what was learned, [`profile`] measures the model's perplexity over
-//! channel conditions, and [`fit`] trains a surrogate on them; [`wording`] puts numbers into sentences.
+//! channel conditions, and [`fit`] trains a surrogate on them; [`fit_reward`] trains a reward model for a pair of
+//! models; [`wording`] puts numbers into sentences.
 
 pub mod assembly;
 mod cellular;
@@ -16,6 +17,8 @@ pub mod evaluation;
 mod fading;
 mod fading_trace;
 pub mod fit;
+mod fit_folder;
+pub mod fit_reward;
 pub mod identity;
 pub mod inputs;
 pub mod manifest;
