@@ -209,7 +209,7 @@ fn command(args: &FitArgs, spec: &FitSpec) -> String {
 
 /// Widths of hidden layers, as `128,128`.
 #[derive(Clone, Debug)]
-struct Widths(Vec<u32>);
+pub struct Widths(pub Vec<u32>);
 
 impl fmt::Display for Widths {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -226,14 +226,14 @@ fn number<T: FromStr>(text: &str, option: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("allowed: {}", allowed(option)))
 }
 
-fn activation_name(activation: Activation) -> &'static str {
+pub fn activation_name(activation: Activation) -> &'static str {
     match activation {
         Activation::Tanh => "tanh",
         Activation::Relu => "relu",
     }
 }
 
-fn parse_activation(text: &str) -> Result<Activation, String> {
+pub fn parse_activation(text: &str) -> Result<Activation, String> {
     match text {
         "tanh" => Ok(Activation::Tanh),
         "relu" => Ok(Activation::Relu),

@@ -3,6 +3,7 @@
 mod failure;
 mod fit;
 mod fit_exit;
+mod fit_reward;
 mod model;
 mod profile;
 mod progress;
@@ -47,6 +48,7 @@ enum Command {
     Profile(Box<profile::ProfileArgs>),
     Fit(Box<fit::FitArgs>),
     FitExit(Box<fit_exit::FitExitArgs>),
+    FitReward(Box<fit_reward::FitRewardArgs>),
     /// Run a scenario over a grid of parameters, here or in shards on a cluster.
     Study(study::StudyArgs),
     /// Look at a model, check it, print its logits, or generate text over a channel.
@@ -64,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Profile(args) => profile::profile(&args),
         Command::Fit(args) => fit::fit(&args),
         Command::FitExit(args) => fit_exit::fit_exit(&args),
+        Command::FitReward(args) => fit_reward::fit_reward(&args),
         Command::Study(args) => study::study(&args),
         Command::Model(args) => model::model(&args.command),
     };

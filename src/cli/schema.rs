@@ -8,6 +8,9 @@ use crate::llm::Geometry;
 use crate::record::{column_reference, column_section};
 use crate::run::fit::{CalibrationRow, MetricsRow, PredictionRow};
 use crate::run::fit_exit::ExitMetricsRow;
+use crate::run::fit_reward::{
+    HeadCalibrationRow, HeadMetricsRow, HeadPredictionRow, ShareRatioRow, ThresholdRow, TradeoffRow,
+};
 use crate::run::profile::{ProfilePoint, ProfileRecord};
 use crate::scenario::devices::presets;
 use crate::scenario::{json_schema, scenario_reference_markdown};
@@ -41,6 +44,13 @@ pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
         column_section::<CalibrationRow>(&mut page);
         page.push_str("\n# Files of `splitwave fit-exit`\n");
         column_section::<ExitMetricsRow>(&mut page);
+        page.push_str("\n# Files of `splitwave fit-reward`\n");
+        column_section::<HeadMetricsRow>(&mut page);
+        column_section::<ShareRatioRow>(&mut page);
+        column_section::<TradeoffRow>(&mut page);
+        column_section::<ThresholdRow>(&mut page);
+        column_section::<HeadCalibrationRow>(&mut page);
+        column_section::<HeadPredictionRow>(&mut page);
         page
     } else if args.study && args.markdown {
         STUDY_PAGE.to_owned() + &study_reference_markdown()

@@ -6,7 +6,7 @@
 //! [`runner`] runs one or many, [`sequential`] says how often, [`output_analysis`] what a run's means are worth,
 //! [`evaluation`] judges what was learned, [`profile`] measures the model's perplexity over
 //! channel conditions, and [`fit`] trains a surrogate on them; [`fit_exit`] fits heads that
-//! leave the model early; [`wording`] puts numbers into sentences.
+//! leave the model early, [`fit_reward`] a reward model for a pair of models; [`wording`] puts numbers into sentences.
 
 pub mod assembly;
 mod cellular;
@@ -19,6 +19,8 @@ mod fading;
 mod fading_trace;
 pub mod fit;
 pub mod fit_exit;
+mod fit_folder;
+pub mod fit_reward;
 pub mod identity;
 pub mod inputs;
 pub mod manifest;

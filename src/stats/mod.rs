@@ -9,6 +9,7 @@
 //! * [`ks_statistic`]: the distance of a sample from a distribution.
 //! * [`normal_cdf`]: the standard normal distribution function.
 //! * [`gamma_inverse`]: quantiles of the gamma distribution.
+//! * [`rank_correlation`], [`area_under_curve`]: how well one quantity orders another.
 
 mod batch_means;
 mod gamma;
@@ -18,6 +19,7 @@ mod moments;
 mod mser;
 mod normal;
 mod quantiles;
+mod ranking;
 mod time_average;
 
 pub use batch_means::BatchMeans;
@@ -28,4 +30,5 @@ pub use moments::Moments;
 pub use mser::{Mser5, Truncation};
 pub use normal::normal_cdf;
 pub use quantiles::Quantiles;
+pub use ranking::{RankOrder, area_under_curve, correlation, rank_correlation, sample_quantile};
 pub use time_average::TimeAverage;

@@ -28,6 +28,7 @@ mod energy;
 mod families;
 mod fit;
 mod fit_input;
+mod fit_reward;
 mod floors;
 mod fuzz_corpus;
 mod gguf;

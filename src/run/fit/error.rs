@@ -1,10 +1,11 @@
 //! What can be wrong with records, and with what is asked of a fit.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::control::{Input, SurrogateError, TrainingError};
 use crate::network::ports::RecordError;
+use crate::run::fit_folder::Occupied;
 use crate::run::wording::counted;
 
 /// A surrogate that can't be fitted.
@@ -156,13 +157,8 @@ pub enum FitError {
         allowed: &'static str,
     },
     /// Something is in the way.
-    #[error("{path}: there is something already, and not this fit: {differences}")]
-    Exists {
-        /// The folder.
-        path: PathBuf,
-        /// What differs.
-        differences: String,
-    },
+    #[error(transparent)]
+    Exists(#[from] Occupied),
     /// Training failed.
     #[error("{what}: {source}")]
     Training {
@@ -247,7 +243,7 @@ impl FitError {
             }
             Self::InputTwice { .. } => "name it once".to_owned(),
             Self::Option { .. } => "`splitwave fit --help` lists the options".to_owned(),
-            Self::Exists { .. } => "choose another folder with --out, or replace it with --force".to_owned(),
+            Self::Exists(_) => "choose another folder with --out, or replace it with --force".to_owned(),
             Self::Training { .. } => {
                 "give more records, a smaller --learning-rate or another --validation-share".to_owned()
             }

@@ -13,7 +13,6 @@ mod drawn;
 mod error;
 mod folds;
 mod metrics;
-mod output;
 mod records;
 mod spec;
 
@@ -25,22 +24,26 @@ use serde_json::{Value, json};
 use crate::control::{Input, Surrogate, SurrogateRow, SurrogateScratch, points_of};
 use crate::kernel::Streams;
 use crate::record::FileSeal;
+use crate::run::fit_folder::{IDENTITY, Output, finished, table};
 use crate::run::manifest::{Manifest, instruction_set};
 use crate::run::wording::counted;
 
 use doubts::{averaged_over, no_better_than_constant};
 use folds::{Fits, assign, epochs, mean_target, score};
 use metrics::{Scored, calibration};
-use output::{IDENTITY, Output, finished, table};
 use records::{Records, Wanted};
 
 pub use doubts::Clipped;
 pub use error::FitError;
 pub use folds::FoldFit;
 pub use metrics::{CalibrationRow, Figures, MetricsRow, PredictionRow};
-pub use output::SURROGATE_FILE;
 pub use records::SourceFile;
 pub use spec::{FitSpec, allowed};
+
+/// The surrogate.
+pub const SURROGATE_FILE: &str = "surrogate.safetensors";
+/// The other files, but for the manifest.
+const TABLES: [&str; 3] = ["metrics.csv", "predictions.csv", "calibration.csv"];
 
 /// Where and how a fit is made.
 pub struct FitJob<'a> {
@@ -117,7 +120,7 @@ impl FitJob<'_> {
             records.files.iter().chain(check.iter().flat_map(|check| &check.files)).cloned().collect();
         let identity = spec.identity(&inputs, &records, check.as_ref());
         if !self.replace
-            && let Some(files) = finished(self.folder, &identity)?
+            && let Some(files) = finished(self.folder, &[&[SURROGATE_FILE], &TABLES[..]].concat(), &identity)?
         {
             let (metrics, warnings, covers) = (Vec::new(), Vec::new(), String::new());
             let clipped = None;
@@ -166,8 +169,8 @@ impl FitJob<'_> {
             .map(|&(index, scored)| prediction_row(&records, index, &inputs, scored, fold_of[index]))
             .collect();
         let bytes = surrogate.to_bytes()?;
-        let output =
-            Output { surrogate: (&bytes, rows.len() as u64), manifest: self.manifest(identity, &sources, &surrogate) };
+        let manifest = self.manifest(identity, &sources, &surrogate);
+        let output = Output { name: SURROGATE_FILE, network: (&bytes, rows.len() as u64), manifest };
         let files = output.write(self.folder, |folder| {
             Ok(vec![table(folder, &metrics)?, table(folder, &predictions)?, table(folder, &calibration(&all))?])
         })?;

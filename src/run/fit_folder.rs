@@ -1,40 +1,49 @@
-//! The folder of a fit: found, written, and moved to its place when it is whole.
+//! The folder of a fit, of a surrogate or a reward head: found, written, and moved to its place when it is whole.
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::network::ports::RecordError;
 use crate::network::rows::Record;
 use crate::record::{CsvFile, FileSeal};
-use crate::run::fit::error::FitError;
 use crate::run::results::{self, MANIFEST_FILE};
 
-/// The surrogate.
-pub const SURROGATE_FILE: &str = "surrogate.safetensors";
 /// Where the files are until they are whole.
 const PARTIAL: &str = ".partial";
 /// The settings in the manifest that two fits are told apart by.
 pub const IDENTITY: &str = "fit";
 
+/// Something else is where a fit's files go.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: there is something already, and not this fit: {differences}")]
+pub struct Occupied {
+    /// The folder.
+    pub path: PathBuf,
+    /// What differs.
+    pub differences: String,
+}
+
 /// Everything that goes into the folder.
 pub struct Output<'a> {
-    /// The surrogate's bytes, and the rows that it was fitted to.
-    pub surrogate: (&'a [u8], u64),
+    /// Name of the network's file.
+    pub name: &'static str,
+    /// The network's bytes, and the rows that it was fitted to.
+    pub network: (&'a [u8], u64),
     /// The manifest but for its list of files.
     pub manifest: Value,
 }
 
-/// The files of the finished fit of this identity in `folder`, if it is there.
+/// The files of the finished fit of this identity in `folder`, if it is there; its files are among `known`.
 ///
 /// # Errors
-/// [`FitError::Exists`] if there is another fit, or one that isn't whole.
-pub fn finished(folder: &Path, identity: &Value) -> Result<Option<Vec<FileSeal>>, FitError> {
-    let known = [SURROGATE_FILE, "metrics.csv", "predictions.csv", "calibration.csv", MANIFEST_FILE];
-    let Some(there) = known.iter().find(|name| folder.join(name).exists()) else { return Ok(None) };
-    let exists = |differences: String| FitError::Exists { path: folder.to_owned(), differences };
+/// [`Occupied`] if there is another fit, or one that isn't whole.
+pub fn finished(folder: &Path, known: &[&str], identity: &Value) -> Result<Option<Vec<FileSeal>>, Occupied> {
+    let there = known.iter().chain(&[MANIFEST_FILE]).find(|name| folder.join(name).exists());
+    let Some(there) = there else { return Ok(None) };
+    let exists = |differences: String| Occupied { path: folder.to_owned(), differences };
     let manifest: Value = fs::read(folder.join(MANIFEST_FILE))
         .ok()
         .and_then(|text| serde_json::from_slice(&text).ok())
@@ -55,7 +64,7 @@ fn differences(then: &Value, now: &Value) -> String {
     let told: Vec<String> = changed
         .map(|(key, value)| match key.as_str() {
             // Hashes say nothing to a reader.
-            "records" | "check" => format!("other {key}"),
+            "records" | "check" | "hashes" => format!("other {key}"),
             _ => format!("{key} was {}, is {value}", before.get(key).unwrap_or(&Value::Null)),
         })
         .collect();
@@ -79,10 +88,10 @@ impl Output<'_> {
         }
         fs::create_dir_all(&partial).map_err(failed)?;
         let mut files = tables(&partial)?;
-        let (bytes, rows) = self.surrogate;
-        fs::write(partial.join(SURROGATE_FILE), bytes).map_err(failed)?;
+        let (bytes, rows) = self.network;
+        fs::write(partial.join(self.name), bytes).map_err(failed)?;
         let blake3 = blake3::hash(bytes).to_hex().to_string();
-        files.insert(0, FileSeal { name: SURROGATE_FILE.to_owned(), rows, bytes: bytes.len() as u64, blake3 });
+        files.insert(0, FileSeal { name: self.name.to_owned(), rows, bytes: bytes.len() as u64, blake3 });
         self.manifest["files"] = serde_json::to_value(&files).unwrap_or_default();
         let text = serde_json::to_string_pretty(&self.manifest).unwrap_or_default();
         fs::write(partial.join(MANIFEST_FILE), text + "\n").map_err(failed)?;
