@@ -53,10 +53,10 @@ pub struct FitExitArgs {
     #[arg(long, default_value_t = 128, allow_negative_numbers = true, value_parser = |text: &str| number::<u32>(text, "tokens"))]
     tokens: u32,
     /// Passes of Adam over the windows; 0 leaves it at ridge regression.
-    #[arg(long, default_value_t = 5, allow_negative_numbers = true, value_parser = |text: &str| number::<u32>(text, "epochs"))]
+    #[arg(long, default_value_t = 3, allow_negative_numbers = true, value_parser = |text: &str| number::<u32>(text, "epochs"))]
     epochs: u32,
     /// Learning rate of Adam at the start; it falls to 0 in a straight line.
-    #[arg(long, default_value_t = 1e-3, allow_negative_numbers = true, value_parser = |text: &str| number::<f64>(text, "learning-rate"))]
+    #[arg(long, default_value_t = 3e-3, allow_negative_numbers = true, value_parser = |text: &str| number::<f64>(text, "learning-rate"))]
     learning_rate: f64,
     /// Windows of a minibatch.
     #[arg(long, default_value_t = 8, allow_negative_numbers = true, value_parser = |text: &str| number::<u32>(text, "batch-windows"))]

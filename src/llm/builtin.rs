@@ -19,6 +19,10 @@ pub(super) const SMALL_WEIGHTS: &[u8] = include_bytes!("../../models/builtin/sma
 /// `tokenizer.json` of both, byte-level BPE with 2048 tokens.
 pub(super) const TOKENIZER: &[u8] = include_bytes!("../../models/builtin/tokenizer.json");
 /// Exit heads of the model, by their layer, f16.
-pub(super) const EXIT_HEADS: [(usize, &[u8]); 0] = [];
+pub(super) const EXIT_HEADS: [(usize, &[u8]); 3] = [
+    (4, include_bytes!("../../models/builtin/exit_4.safetensors")),
+    (8, include_bytes!("../../models/builtin/exit_8.safetensors")),
+    (12, include_bytes!("../../models/builtin/exit_12.safetensors")),
+];
 /// Prose that the model was not trained on.
 pub(super) const CORPUS: &[u8] = include_bytes!("../../models/builtin/corpus.txt");

@@ -25,6 +25,7 @@ mod determinism;
 mod devices;
 mod docs;
 mod energy;
+mod exit_head;
 mod families;
 mod fit;
 mod fit_input;
