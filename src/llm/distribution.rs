@@ -1,13 +1,15 @@
 //! What a row of logits says about itself: the sums that probabilities, margins and entropies are made of.
 //!
-//! As in perplexity: single-precision logits, double-precision sums, and the same bits on every machine.
+//! As in perplexity single-precision logits and double-precision sums, and the same bits on every machine.
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::exponential::exp_f64;
+use super::exponential::{exp_f32, exp_f64};
 
 /// Partial sums of a reduction, in fixed assignment.
 const LANES: usize = 8;
+/// The same in single precision.
+const NARROW_LANES: usize = 16;
 
 /// The sums of a softmax `p_k = e^(z_k - m) / Σ e^(z - m)`. All logits are taken to be finite; a sum over others is no
 /// number or infinite.
@@ -30,8 +32,9 @@ impl SoftmaxSums {
     }
 }
 
-/// `Σ e^((z - max)/T)` over `logits`, given 1/T: what the softmax at temperature T divides by.
-pub fn tempered_total(logits: &[f32], max: f64, inverse_temperature: f64) -> f64 {
+/// `Σ e^((z - max)/T)` over `logits`, given 1/T: what the softmax at temperature T divides by. In single precision, to six
+/// digits: for draws, of which there are many to a token.
+pub fn tempered_total(logits: &[f32], max: f32, inverse_temperature: f32) -> f32 {
     Arch::new().dispatch(Tempered { logits, max, inverse_temperature })
 }
 
@@ -56,39 +59,40 @@ impl WithSimd for Sums<'_> {
                 weighted[i] += below * weight;
             }
         }
-        for (i, &z) in rest.iter().enumerate() {
+        // Sums of their own: lanes that are chosen by a variable would pass through memory.
+        let (mut rest_total, mut rest_weighted) = (0.0, 0.0);
+        for &z in rest {
             let below = f64::from(z) - max;
             let weight = exp_f64(below);
-            total[i] += weight;
-            weighted[i] += below * weight;
+            rest_total += weight;
+            rest_weighted += below * weight;
         }
-        SoftmaxSums { max, second, total: total.iter().sum(), weighted: weighted.iter().sum() }
+        let (total, weighted) = (total.iter().sum::<f64>() + rest_total, weighted.iter().sum::<f64>() + rest_weighted);
+        SoftmaxSums { max, second, total, weighted }
     }
 }
 
 struct Tempered<'a> {
     logits: &'a [f32],
-    max: f64,
-    inverse_temperature: f64,
+    max: f32,
+    inverse_temperature: f32,
 }
 
 impl WithSimd for Tempered<'_> {
-    type Output = f64;
+    type Output = f32;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> f64 {
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
         let Self { logits, max, inverse_temperature } = self;
-        let (chunks, rest) = logits.as_chunks::<LANES>();
-        let mut total = [0.0; LANES];
+        let (chunks, rest) = logits.as_chunks::<NARROW_LANES>();
+        let mut total = [0.0; NARROW_LANES];
         for chunk in chunks {
-            for i in 0..LANES {
-                total[i] += exp_f64((f64::from(chunk[i]) - max) * inverse_temperature);
+            for i in 0..NARROW_LANES {
+                total[i] += exp_f32((chunk[i] - max) * inverse_temperature);
             }
         }
-        for (i, &z) in rest.iter().enumerate() {
-            total[i] += exp_f64((f64::from(z) - max) * inverse_temperature);
-        }
-        total.iter().sum()
+        let rest: f32 = rest.iter().map(|&z| exp_f32((z - max) * inverse_temperature)).sum();
+        total.iter().sum::<f32>() + rest
     }
 }
 
@@ -128,8 +132,10 @@ mod tests {
         assert!((sums.weighted - by_hand).abs() < 1e-6, "{} for {by_hand}", sums.weighted);
         // At T = 1/2 weights are squared.
         let squared = (64.0 + 16.0 + 4.0 + 1.0 + 1.0 / 13.0) / 64.0;
-        assert!((tempered_total(&logits, sums.max, 2.0) - squared).abs() < 1e-6);
-        assert_eq!(tempered_total(&logits, sums.max, 1.0), sums.total);
+        let tempered = |inverse: f32| f64::from(tempered_total(&logits, sums.max as f32, inverse));
+        assert!((tempered(2.0) - squared).abs() < 1e-6);
+        assert!((tempered(1.0) - sums.total).abs() < 1e-6);
+        assert_eq!(tempered(1e12), 1.0);
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Perturbation {
             if mark * (1.0 + others * ((second - max) * inverse).exp()) < weight {
                 return false;
             }
-            mark * tempered_total(logits, max, inverse) >= weight
+            mark * f64::from(tempered_total(logits, max as f32, inverse as f32)) >= weight
         };
         let different = (0..self.samples).filter(differs).count();
         different as f64 / f64::from(self.samples.max(1))

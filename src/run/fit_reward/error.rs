@@ -14,8 +14,8 @@ pub enum FitRewardError {
     Model {
         /// Which option names it.
         option: &'static str,
-        /// Why.
-        source: LoadError,
+        /// Why; boxed, for it is large.
+        source: Box<LoadError>,
     },
     /// A text can't be used.
     #[error("--{option}: {source}")]

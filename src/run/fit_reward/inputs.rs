@@ -34,8 +34,9 @@ impl Inputs {
     /// # Errors
     /// [`FitRewardError`] if something can't be loaded, or doesn't fit together.
     pub fn load(spec: &FitRewardSpec) -> Result<Self, FitRewardError> {
-        let model =
-            |option, source: &str| LoadedModel::open(source).map_err(|source| FitRewardError::Model { option, source });
+        let model = |option, source: &str| {
+            LoadedModel::open(source).map_err(|source| FitRewardError::Model { option, source: Box::new(source) })
+        };
         let (device, edge) = (model("device", &spec.device)?, model("edge", &spec.edge)?);
         if let Some(difference) = difference(&device.tokenizer, &edge.tokenizer) {
             let (device, edge) = (spec.device.clone(), spec.edge.clone());
