@@ -175,8 +175,8 @@ fn default_threshold(mode: ServiceModeName, scorer: Scorer) -> f64 {
     match (mode, scorer) {
         // More than half of the tokens have u = 1: the least share that u can ask for, but none.
         (ServiceModeName::HybridUncertainty, _) => 0.97,
-        (ServiceModeName::EarlyExit, Scorer::MaxSoftmax) => 0.11,
-        (ServiceModeName::QueryRouter, Scorer::Reward) => -3.06,
+        (ServiceModeName::EarlyExit, Scorer::MaxSoftmax) => 0.1,
+        (ServiceModeName::QueryRouter, Scorer::Reward) => -3.0,
         (_, Scorer::Reward) => -4.1,
         (_, Scorer::MaxSoftmax) => 0.125,
         (_, Scorer::Margin) => 0.032,
