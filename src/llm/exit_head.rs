@@ -109,8 +109,8 @@ impl ExitHead {
             return setting("the length of `weight`", weight.len().to_string(), format!("{width} × {width}"));
         }
         for (tensor, values) in [("weight", &weight), ("bias", &bias)] {
-            // Not a number is not below anything.
-            if let Some(bad) = values.iter().find(|value| !(value.abs() <= LARGEST_WEIGHT)) {
+            // Not a number is in no range.
+            if let Some(bad) = values.iter().find(|value| !(-LARGEST_WEIGHT..=LARGEST_WEIGHT).contains(*value)) {
                 let problem = format!("holds {bad}; allowed: -{LARGEST_WEIGHT} to {LARGEST_WEIGHT}");
                 return Err(ExitHeadError::Tensor { file: file.to_owned(), tensor: tensor.to_owned(), problem });
             }

@@ -31,8 +31,8 @@
 //! - **Looking** ([`Inspection`], [`split_difference`], [`cache_difference`]): what a
 //!   checkpoint holds, and whether the model in parts is the model at once.
 //! - **Writing** ([`Sampling`], [`TextStream`]): the next token, and text as tokens come.
-//! - **Leaving early** ([`ExitHead`]): an affine map behind a layer, so that the head can be asked without the layers
-//!   after it.
+//! - **Leaving early** ([`ExitHead`], [`HeadLoss`]): an affine map behind a layer, so that the head can be asked without
+//!   the layers after it; and how far its distributions are from the whole model's.
 //! - **Prompts** ([`Corpus`]): any UTF-8 text, by windows of tokens or by sentences.
 //! - **Costs** ([`CostModel`], [`Geometry`]): FLOP, bytes and payload of a split, for
 //!   the model that runs or for a larger one that it stands for.

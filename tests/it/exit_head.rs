@@ -34,7 +34,7 @@ fn exits_are_fitted_and_the_last_ones_is_the_identity() {
     assert!(number(exit, "ppl") < number(lens, "ppl") && number(exit, "ppl") > number(exit, "ppl_full"));
     assert!(number(exit, "kl_nats") < number(row(&found, "check", "8", "ridge"), "kl_nats"));
     let last = row(&found, "held-out", "16", "exit");
-    assert_eq!((last["ppl"].as_str(), last["agreement"].as_str()), (last["ppl_full"].as_str(), "1"));
+    assert_eq!((last["ppl"].as_str(), number(last, "agreement")), (last["ppl_full"].as_str(), 1.0));
 
     let head = ExitHead::open(&place.path("exit/exit_16.safetensors")).unwrap();
     let identity = |index: usize| f32::from(u8::from(index / 128 == index % 128));
@@ -43,7 +43,8 @@ fn exits_are_fitted_and_the_last_ones_is_the_identity() {
     let head = ExitHead::open(&place.path("exit/exit_8.safetensors")).unwrap();
     assert_eq!((head.layer(), head.layers(), head.width(), head.parameters()), (8, 16, 128, 128 * 128 + 128));
     assert_eq!(head.made_with()["windows_fitted"], "16");
-    assert_eq!(head.metrics()["check_ppl"], number(exit, "ppl"));
+    // The JSON parser's last digit isn't exact.
+    assert!((head.metrics()["check_ppl"] - number(exit, "ppl")).abs() < 1e-9);
 
     // The same bytes again, on one thread; and nothing where it is there.
     fit_exit(&place, &["--layer", "8,16", "--check", "builtin", "--threads", "1", "--out", "again"]).says(0, &[]);
@@ -106,7 +107,8 @@ fn heads_of_another_model_are_refused() {
     assert!(refused.contains("behind layer 8 was fitted for another model: its width is 128, this model's is 96"));
     assert!(refused.contains("splitwave fit-exit --model MODEL --layer 8"), "{refused}");
     let file = head.to_bytes().unwrap();
-    let other = String::from_utf8_lossy(&file).into_owned().find(&head.model_hash()[..8]).unwrap();
+    let hash = &head.model_hash().as_bytes()[..8];
+    let other = file.windows(8).position(|bytes| bytes == hash).unwrap();
     let mut changed = file.clone();
     changed[other..other + 8].copy_from_slice(b"01234567");
     let refused = ExitHead::from_bytes("x", &changed).unwrap().check_model(&large).unwrap_err().to_string();

@@ -101,7 +101,9 @@ impl ExitTraining {
             }
         }
         let share = 1.0 / rows as f32;
-        mean.iter_mut().for_each(|value| *value *= share);
+        for value in &mut mean {
+            *value *= share;
+        }
         clip_norm(&mut [&mut mean], LONGEST_GRADIENT);
         self.adam.step(&mut self.current, &mean, learning_rate);
     }

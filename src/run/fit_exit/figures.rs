@@ -125,14 +125,18 @@ mod tests {
     #[test]
     fn figures_are_those_by_hand() {
         let row = |kl, nll, confidence, agrees| RowScore { kl, nll, teacher_nll: 1.0, confidence, agrees };
-        let scores =
-            [row(0.5, 2.0, 0.95, true), row(0.1, 1.0, 0.85, false), row(0.3, 3.0, 0.8, true), row(0.7, 2.0, 0.2, true)];
+        let scores = [
+            row(0.5, 2.0, 0.95, true),
+            row(0.125, 1.0, 0.85, false),
+            row(0.25, 3.0, 0.8, true),
+            row(0.75, 2.0, 0.2, true),
+        ];
         let (first, rest) = scores.split_at(1);
         let figures = Figures::of(first).and(&Figures::of(rest));
         assert_eq!(figures, Figures::of(&scores));
         let found = figures.row("held-out", 4, "exit", 2).unwrap();
         assert!((found.ppl - 2f64.exp()).abs() < 1e-12 && (found.ppl_full - 1f64.exp()).abs() < 1e-12);
-        assert!((found.kl_nats - 0.4).abs() < 1e-12);
+        assert!((found.kl_nats - 0.406_25).abs() < 1e-12);
         assert_eq!((found.agreement, found.sure_80, found.sure_90), (0.75, 0.75, 0.25));
         assert_eq!((found.sure_80_agreement, found.sure_90_agreement), (Some(2.0 / 3.0), Some(1.0)));
         assert!(Figures::default().row("check", 4, "exit", 0).is_none());

@@ -88,11 +88,13 @@ impl ExitFitSpec {
 
     /// Everything that the numbers of a fit depend on but the program.
     pub(super) fn identity(&self, model: &str, corpus: &str, check: Option<&str>) -> Value {
+        let mut layers = self.layers.clone();
+        layers.sort_unstable();
         let identity = json!({
             "model_hash": model,
             "corpus_hash": corpus,
             "check_hash": check,
-            "layers": self.layers,
+            "layers": layers,
             "windows": self.windows,
             "tokens": self.tokens,
             "lambdas": LAMBDAS,

@@ -136,7 +136,9 @@ fn ridges(passes: &Passes<'_>, place: Place<'_>, shares: &Shares) -> Result<Vec<
     passes.in_portions(&shares.fitted, Ok, |portion: Vec<States>| {
         // Each exit adds windows in their order.
         sums.par_iter_mut().enumerate().for_each(|(index, sum)| {
-            portion.iter().for_each(|states| sum.add(&states.early[index], &states.last));
+            for states in &portion {
+                sum.add(&states.early[index], &states.last);
+            }
         });
     })?;
     let mut candidates: Vec<(usize, f64, Affine, ExitHead)> = Vec::new();
