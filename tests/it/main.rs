@@ -18,6 +18,7 @@ mod cli;
 mod cli_model;
 mod cli_support;
 mod collaboration;
+mod collaboration_input;
 mod corpus_parquet;
 mod corruption;
 mod delivery;
