@@ -95,6 +95,8 @@ pub enum Purpose {
     RandomScore = 39,
     /// Folds, first weights and orders of minibatches of a head (entity: number of the fit; index: draw).
     HeadFit = 40,
+    /// Scores of groups that are pruned at random (entity: layer; index: kind of group · 2³² + group).
+    PruneOrder = 42,
     /// Draws of tests and benches.
     Test = 99,
 }

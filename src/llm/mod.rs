@@ -30,6 +30,7 @@
 //! - **Scoring** ([`Nll`], [`TeacherForced`]): eq. (6) in double precision.
 //! - **Looking** ([`Inspection`], [`split_difference`], [`cache_difference`]): what a
 //!   checkpoint holds, and whether the model in parts is the model at once.
+//! - **Pruning** ([`Prunable`], [`DoubleDecoder`]): the gradient of the likelihood, and a smaller model by it.
 //! - **Writing** ([`Sampling`], [`TextStream`]): the next token, and text as tokens come.
 //! - **Prompts** ([`Corpus`]): any UTF-8 text, by windows of tokens or by sentences.
 //! - **Costs** ([`CostModel`], [`Geometry`]): FLOP, bytes and payload of a split, for
@@ -76,6 +77,7 @@ mod gguf_metadata;
 mod gguf_names;
 mod gguf_reader;
 mod gguf_tokenizer;
+mod gradient;
 mod hidden;
 mod inspect;
 mod kv_cache;
@@ -86,6 +88,7 @@ mod packed;
 mod parquet_text;
 mod perplexity;
 mod projection;
+mod pruning;
 mod quantised;
 mod rotary;
 mod safetensors_file;
@@ -107,12 +110,14 @@ pub use cost::{
 pub use error::{DecoderError, LoadError};
 pub use geometry::{Geometry, scale_split};
 pub use gguf_error::{GgufError, GgufProblem};
+pub use gradient::{DoubleDecoder, GradientError, LayerGradient, LayerMatrices};
 pub use hidden::{Hidden, HiddenShapeError};
 pub use inspect::{Inspection, TensorInfo, ValueStatistics};
 pub use kv_cache::KvCache;
 pub use loaded::LoadedModel;
 pub use model::Decoder;
 pub use perplexity::{Nll, TeacherForced, negative_log_likelihood};
+pub use pruning::{GroupCounts, GroupScores, Importance, KeptGroups, Prunable, PruneWriteError, WindowSplit};
 pub use sampling::Sampling;
 pub use stored_type::StoredType;
 pub use text_stream::TextStream;
