@@ -5,9 +5,9 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::cli::model::{bytes, grouped};
-use crate::llm::{CostModel, FlopCount, Geometry, GroupScores, KeptGroups, Nll};
+use crate::llm::{CostModel, FlopCount, Geometry, GroupScores, KeptGroups, Nll, layer_kv_bytes};
 
-/// Bytes of a weight in half precision.
+/// Bytes of a value in half precision.
 const F16_BYTES: u64 = 2;
 
 /// One side of the comparison.
@@ -36,12 +36,18 @@ impl Figures {
         F16_BYTES * self.parameters
     }
 
+    /// Bytes of keys and values of all layers for one position, in half precision.
+    fn kv_bytes(&self) -> f64 {
+        self.geometry.layers as f64 * layer_kv_bytes(&self.geometry, 1, F16_BYTES as f64)
+    }
+
     /// The figures by name, for pruning.json.
     pub fn as_json(&self, tokens: usize) -> Value {
         json!({
             "parameters": self.parameters,
             "stored_bytes": self.stored_bytes,
             "f16_bytes": self.f16_bytes(),
+            "kv_bytes_per_position_f16": self.kv_bytes(),
             "decode_flop": self.decode_flop(tokens),
             "prompt_flop_per_token": self.prompt_flop(tokens),
             "ppl": self.nll.perplexity(),
@@ -76,6 +82,7 @@ impl Report<'_> {
             row("parameters".into(), &|f| f.parameters as f64, &whole),
             row("weights as stored".into(), &|f| f.stored_bytes as f64, &|size| bytes(size as u64)),
             row("weights in f16".into(), &|f| f.f16_bytes() as f64, &|size| bytes(size as u64)),
+            row("keys and values per position in f16".into(), &|f| f.kv_bytes(), &|size| bytes(size as u64)),
             row(format!("FLOP per decoded token, context {tokens}"), &|f| f.decode_flop(*tokens), &whole),
             row(format!("FLOP per token of a prompt of {tokens}"), &|f| f.prompt_flop(*tokens), &whole),
             row(format!("PPL on {} held-out windows", self.held_out), &|f| f.nll.perplexity(), &|ppl| {
