@@ -147,7 +147,9 @@ fn removing_a_group_is_setting_it_to_zero() {
                 let names = names.into_iter().chain(["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]);
                 for (part, indices) in names.zip(group_weights(is_head, group)) {
                     let values = tiny.tensor_mut(&format!("model.layers.{layer}.{part}.weight"));
-                    indices.into_iter().for_each(|at| values[at] = 0.0);
+                    for at in indices {
+                        values[at] = 0.0;
+                    }
                 }
             }
         }

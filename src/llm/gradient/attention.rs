@@ -14,7 +14,7 @@ use std::ops::Range;
 use crate::llm::config::DecoderConfig;
 use crate::llm::exponential::exp_f64;
 
-use super::product::{Into, View, multiply};
+use super::product::{Onto, View, multiply};
 
 /// Sizes of the attention of one layer, on windows of one length.
 #[derive(Clone, Copy)]
@@ -56,14 +56,14 @@ impl Shape {
     }
 
     /// `scale · a·b` to head `head` of `of` in one window's rows.
-    fn to_head(&self, [a, b]: [View; 2], scale: f64, rows: &mut [f64], (head, of): (usize, usize), into: Into) {
-        multiply(scale, a, b, &mut rows[head * self.head_dim..], of * self.head_dim, into);
+    fn write_head(&self, [a, b]: [View; 2], scale: f64, rows: &mut [f64], (head, of): (usize, usize), onto: Onto) {
+        multiply(scale, a, b, &mut rows[head * self.head_dim..], of * self.head_dim, onto);
     }
 
     /// P of one head, \[S × S\].
     fn weights(&self, query: View, key: View) -> Vec<f64> {
         let mut weights = vec![0.0; self.rows * self.rows];
-        multiply(self.scale(), query, key.transposed(), &mut weights, self.rows, Into::Replace);
+        multiply(self.scale(), query, key.transposed(), &mut weights, self.rows, Onto::Replace);
         for (row, scores) in weights.chunks_exact_mut(self.rows).enumerate() {
             let visible = self.visible(row);
             let max = scores[visible.clone()].iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -72,7 +72,9 @@ impl Shape {
                 *score = if visible.contains(&position) { exp_f64(*score - max) } else { 0.0 };
                 total += *score;
             }
-            scores.iter_mut().for_each(|score| *score /= total);
+            for score in scores {
+                *score /= total;
+            }
         }
         weights
     }
@@ -88,7 +90,7 @@ impl Shape {
                 let [key, value] = [key, value].map(|rows| self.head(rows, shared, self.kv_heads));
                 let weights = self.weights(self.head(query, head, self.heads), key);
                 let factors = [View::new(&weights, self.rows), value];
-                self.to_head(factors, 1.0, context, (head, self.heads), Into::Replace);
+                self.write_head(factors, 1.0, context, (head, self.heads), Onto::Replace);
             }
         }
         context
@@ -113,12 +115,12 @@ impl Shape {
                 let weights = self.weights(query, key);
                 let collects = (shared, self.kv_heads);
                 let factors = [View::new(&weights, self.rows).transposed(), d_context];
-                self.to_head(factors, 1.0, d_value, collects, Into::Add);
-                multiply(1.0, d_context, value.transposed(), &mut d_scores, self.rows, Into::Replace);
+                self.write_head(factors, 1.0, d_value, collects, Onto::Add);
+                multiply(1.0, d_context, value.transposed(), &mut d_scores, self.rows, Onto::Replace);
                 softmax_back(&weights, &mut d_scores, self.rows);
                 let d_scores = View::new(&d_scores, self.rows);
-                self.to_head([d_scores, key], self.scale(), d_query, (head, self.heads), Into::Replace);
-                self.to_head([d_scores.transposed(), query], self.scale(), d_key, collects, Into::Add);
+                self.write_head([d_scores, key], self.scale(), d_query, (head, self.heads), Onto::Replace);
+                self.write_head([d_scores.transposed(), query], self.scale(), d_key, collects, Onto::Add);
             }
         }
         Gradients { query: d_query, key: d_key, value: d_value }

@@ -4,7 +4,7 @@ use crate::llm::exponential::exp_f64;
 use crate::llm::perplexity::Nll;
 
 use super::norm::{rms_norm, rms_norm_back};
-use super::product::{Into, View, multiply, project};
+use super::product::{Onto, View, multiply, project};
 
 /// Rows whose logits are in memory at once.
 const ROWS_AT_ONCE: usize = 128;
@@ -26,7 +26,9 @@ impl Head {
     /// Logits \[S × V\] of rows behind the last layer.
     pub(super) fn logits(&self, x: &[f64]) -> Vec<f64> {
         let mut logits = project(&rms_norm(x, &self.norm, self.eps).rows, &self.weight, self.norm.len());
-        logits.iter_mut().for_each(|logit| *logit *= self.scale);
+        for logit in &mut logits {
+            *logit *= self.scale;
+        }
         logits
     }
 
@@ -52,7 +54,7 @@ impl Head {
             }
             let mut d_normed = vec![0.0; x.len()];
             let weight = View::new(&self.weight, width);
-            multiply(self.scale, View::new(&logits, vocab), weight, &mut d_normed, width, Into::Replace);
+            multiply(self.scale, View::new(&logits, vocab), weight, &mut d_normed, width, Onto::Replace);
             let normed = rms_norm(x, &self.norm, self.eps);
             rms_norm_back(&d_normed, x, &self.norm, &normed.inverse_rms, dx);
         }
@@ -69,7 +71,9 @@ fn likelihood_back(logits: &mut [f64], target: usize) -> Option<f64> {
         *logit = exp_f64(*logit - max);
         total += *logit;
     }
-    logits.iter_mut().for_each(|p| *p /= total);
+    for p in &mut *logits {
+        *p /= total;
+    }
     logits[target] -= 1.0;
     let nll = max + total.ln() - scored;
     nll.is_finite().then_some(nll)

@@ -36,7 +36,7 @@ impl<'a> View<'a> {
 
 /// What becomes of what a product's place holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Into {
+pub(super) enum Onto {
     /// It is overwritten.
     Replace,
     /// The product is added.
@@ -44,18 +44,18 @@ pub(super) enum Into {
 }
 
 /// `scale · a·b` to `out`, row-major with `stride` values from row to row.
-pub(super) fn multiply(scale: f64, a: View, b: View, out: &mut [f64], stride: usize, into: Into) {
+pub(super) fn multiply(scale: f64, a: View, b: View, out: &mut [f64], stride: usize, onto: Onto) {
     let (rows, columns) = (a.shape[0], b.shape[1]);
     let mut out: MatrixViewMut<f64, Dyn, Dyn, Dyn, Dyn> =
         MatrixViewMut::from_slice_with_strides_generic(out, Dyn(rows), Dyn(columns), Dyn(stride), Dyn(1));
-    out.gemm(scale, &a.matrix(), &b.matrix(), if into == Into::Add { 1.0 } else { 0.0 });
+    out.gemm(scale, &a.matrix(), &b.matrix(), if onto == Onto::Add { 1.0 } else { 0.0 });
 }
 
 /// Rows x \[S × in\] times Wᵀ, W \[out × in\]: \[S × out\].
 pub(super) fn project(x: &[f64], weight: &[f64], inputs: usize) -> Vec<f64> {
     let outputs = weight.len() / inputs;
     let mut out = vec![0.0; x.len() / inputs * outputs];
-    multiply(1.0, View::new(x, inputs), View::new(weight, inputs).transposed(), &mut out, outputs, Into::Replace);
+    multiply(1.0, View::new(x, inputs), View::new(weight, inputs).transposed(), &mut out, outputs, Onto::Replace);
     out
 }
 
@@ -63,9 +63,9 @@ pub(super) fn project(x: &[f64], weight: &[f64], inputs: usize) -> Vec<f64> {
 pub(super) fn project_back(dy: &[f64], x: &[f64], weight: &[f64], inputs: usize, dx: &mut [f64]) -> Vec<f64> {
     let outputs = weight.len() / inputs;
     let dy = View::new(dy, outputs);
-    multiply(1.0, dy, View::new(weight, inputs), dx, inputs, Into::Add);
+    multiply(1.0, dy, View::new(weight, inputs), dx, inputs, Onto::Add);
     let mut gradient = vec![0.0; weight.len()];
-    multiply(1.0, dy.transposed(), View::new(x, inputs), &mut gradient, inputs, Into::Replace);
+    multiply(1.0, dy.transposed(), View::new(x, inputs), &mut gradient, inputs, Onto::Replace);
     gradient
 }
 
@@ -91,7 +91,7 @@ mod tests {
         // 9 × 8 from column 3 of rows of 20, times the transpose of 7 × 8 from column 11.
         let (a, b) = (View::part(&values, 20, 9, 3, 8), View::part(&values, 20, 7, 11, 8).transposed());
         let mut out = vec![0.5; 9 * 10];
-        multiply(2.0, a, b, &mut out, 10, Into::Add);
+        multiply(2.0, a, b, &mut out, 10, Onto::Add);
         for i in 0..9 {
             for j in 0..10 {
                 let product: f64 = (0..8).map(|k| values[20 * i + 3 + k] * values[20 * j + 11 + k]).sum();

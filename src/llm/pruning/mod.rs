@@ -136,7 +136,7 @@ impl Prunable {
                 self.decoder.gradient(
                     windows,
                     &mut |(_, weights, gradient)| {
-                        scores.push_layer(&config, &weights.combine(gradient, |w, g| (w * g).abs()))
+                        scores.push_layer(&config, &weights.combine(gradient, |w, g| (w * g).abs()));
                     },
                     watch,
                 )?;

@@ -53,10 +53,16 @@ impl Transfer {
         let mut kept_bytes = Vec::new();
         match &self.selection {
             Selection::All => return Ok(bytes),
-            Selection::Rows(kept) => kept.iter().for_each(|&at| kept_bytes.extend_from_slice(&bytes[part(at, row)])),
+            Selection::Rows(kept) => {
+                for &at in kept {
+                    kept_bytes.extend_from_slice(&bytes[part(at, row)]);
+                }
+            }
             Selection::Columns(kept) => {
                 for row in bytes.chunks_exact(row) {
-                    kept.iter().for_each(|&at| kept_bytes.extend_from_slice(&row[part(at, value)]));
+                    for &at in kept {
+                        kept_bytes.extend_from_slice(&row[part(at, value)]);
+                    }
                 }
             }
         }
