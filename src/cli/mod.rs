@@ -47,7 +47,7 @@ enum Command {
     Fit(Box<fit::FitArgs>),
     /// Run a scenario over a grid of parameters, here or in shards on a cluster.
     Study(study::StudyArgs),
-    /// Look at a model, check it, print its logits, or generate text over a channel.
+    /// Look at a model, check it, print its logits, generate text over a channel, or prune it.
     Model(model::ModelArgs),
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use safetensors::Dtype;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use splitwave::llm::{
     Corpus, Decoder, DecoderConfig, GroupCounts, GroupScores, Importance, KeptGroups, LayerMatrices, LoadedModel, Nll,
@@ -127,6 +127,13 @@ fn removing_a_group_is_setting_it_to_zero() {
         let mut bytes = Vec::new();
         let written = prunable.write_weights(&kept, &mut bytes).unwrap();
         assert_eq!(written, prunable.stored_bytes(&kept).unwrap());
+        // As the reference implementation of the format reads it, with what transformers asks for.
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        assert_eq!(header.metadata().as_ref().unwrap()["format"], "pt");
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(file.len(), 3 + 9 * 4);
+        let output = file.tensor("model.layers.2.self_attn.o_proj.weight").unwrap();
+        assert_eq!((output.dtype(), output.shape()), (dtype, &[20, 24][..]));
         let out = format!("{name}-pruned");
         place.write(&format!("{out}/config.json"), prunable.pruned_config(&kept));
         place.write(&format!("{out}/model.safetensors"), &bytes);

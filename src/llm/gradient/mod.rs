@@ -2,7 +2,7 @@
 //! in double precision.
 //!
 //! This is a second decoder, slow and exact: [`DoubleDecoder`] computes what [`super::Decoder`] computes, and the way
-//! back. All windows go through the layers together. Only the rows in front of each layer are kept; the way back
+//! back. All windows go through a layer before the next. Only the rows in front of each layer are kept; the way back
 //! computes the rest of a layer anew (Chen et al., "Training deep nets with sublinear memory cost", arXiv 1604.06174).
 //! A layer's weights are read when it is its turn, so that one layer is in memory at a time, once forth and once back.
 //!
@@ -37,6 +37,9 @@ use rotation::Rotation;
 
 pub use error::GradientError;
 pub use layer::LayerMatrices;
+
+/// Rows whose way through a layer is in memory at once, rounded to whole windows.
+const ROWS_AT_ONCE: usize = 2048;
 
 /// A decoder in double precision: logits, likelihoods, and their gradient.
 #[derive(Debug)]
@@ -154,9 +157,13 @@ impl<'a> DoubleDecoder<'a> {
             self.check_tokens(&window.targets)?;
             targets.extend((0..rows).map(|row| window.targets.get(row).copied()));
         }
+        // Whole windows.
+        let portion = (ROWS_AT_ONCE / rows).max(1) * rows * self.config.d_model;
         let mut inputs = Vec::new();
         for index in 0..layers {
-            let behind = self.layer(index)?.forward(&self.setting(index, &rotation, rows), &x);
+            let layer = self.layer(index)?;
+            let setting = self.setting(index, &rotation, rows);
+            let behind = x.chunks(portion).flat_map(|x| layer.forward(&setting, x)).collect();
             inputs.push(std::mem::replace(&mut x, behind));
             step()?;
         }
@@ -165,9 +172,19 @@ impl<'a> DoubleDecoder<'a> {
             self.head.backward(&x, &targets).map_err(|row| DecoderError::NotFinite { position: row % rows })?;
         for (index, x) in inputs.into_iter().enumerate().rev() {
             let layer = self.layer(index)?;
-            let (before, gradient) = layer.backward(&self.setting(index, &rotation, rows), &x, &dx);
-            visit((index, &layer.matrices, &gradient));
-            dx = before;
+            let setting = self.setting(index, &rotation, rows);
+            let mut sum: Option<LayerMatrices> = None;
+            for (x, dx) in x.chunks(portion).zip(dx.chunks_mut(portion)) {
+                let (before, gradient) = layer.backward(&setting, x, dx);
+                dx.copy_from_slice(&before);
+                sum = Some(match sum {
+                    None => gradient,
+                    Some(sum) => sum.combine(&gradient, |a, b| a + b),
+                });
+            }
+            if let Some(gradient) = sum {
+                visit((index, &layer.matrices, &gradient));
+            }
             step()?;
         }
         Ok(nll)
