@@ -51,7 +51,7 @@ enum Command {
     FitReward(Box<fit_reward::FitRewardArgs>),
     /// Run a scenario over a grid of parameters, here or in shards on a cluster.
     Study(study::StudyArgs),
-    /// Look at a model, check it, print its logits, or generate text over a channel.
+    /// Look at a model, check it, print its logits, generate text over a channel, or prune it.
     Model(model::ModelArgs),
 }
 

@@ -5,6 +5,8 @@ mod generate;
 mod hints;
 mod info;
 mod logits;
+mod prune;
+mod prune_report;
 
 use std::path::Path;
 
@@ -31,6 +33,7 @@ pub enum ModelCommand {
     Logits(logits::LogitsArgs),
     /// Generate text with the model split over a channel, beside the text without it.
     Generate(generate::GenerateArgs),
+    Prune(Box<prune::PruneArgs>),
 }
 
 pub fn model(command: &ModelCommand) -> Result<(), Failure> {
@@ -39,6 +42,7 @@ pub fn model(command: &ModelCommand) -> Result<(), Failure> {
         ModelCommand::Check(args) => check::check(args),
         ModelCommand::Logits(args) => logits::logits(args),
         ModelCommand::Generate(args) => generate::generate(args),
+        ModelCommand::Prune(args) => prune::prune(args),
     }
 }
 

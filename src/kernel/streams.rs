@@ -95,6 +95,8 @@ pub enum Purpose {
     RandomScore = 39,
     /// Folds, first weights and orders of minibatches of a head (entity: number of the fit; index: draw).
     HeadFit = 40,
+    /// Scores of groups that are pruned at random (entity: layer; index: kind of group · 2³² + group).
+    PruneOrder = 42,
     /// The choice of a rollout's tokens (entity: 0; child: prompt; index: position · 2³² + pair of tokens).
     Rollout = 43,
     /// Windows and orders of minibatches of an exit head's fit (entity: 0 for which window is what, epoch from 1 for orders; index: draw).

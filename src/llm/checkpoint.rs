@@ -155,13 +155,31 @@ impl<'a> Checkpoint<'a> {
     /// # Errors
     /// [`WeightsError`] if there is no such vector of finite numbers.
     pub(super) fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, WeightsError> {
-        let mut bytes = Vec::new();
-        self.read(name, &[len], len, 0..1, &mut bytes)?;
+        self.floats(name, &[len])
+    }
+
+    /// The values of tensor `name`, which must have `shape`, row-major.
+    ///
+    /// # Errors
+    /// [`WeightsError`] if there is no such tensor of finite numbers.
+    pub(super) fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+        let bytes = self.whole(name, shape)?;
         let entry = self.entry(name)?;
         entry.stored.to_f32(&bytes).ok_or_else(|| {
             let (dtype, supported) = (entry.stored.to_string(), "F32, F16, BF16 and Q8_0 for vectors");
             self.error(entry.file, WeightsProblem::Dtype { name: name.to_owned(), dtype, supported })
         })
+    }
+
+    /// The little-endian bytes of tensor `name`, which must have `shape`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read_rows`].
+    pub(super) fn whole(&mut self, name: &str, shape: &[usize]) -> Result<Vec<u8>, WeightsError> {
+        let mut bytes = Vec::new();
+        let (columns, rows) = shape.split_last().map_or((1, &[][..]), |(columns, rows)| (*columns, rows));
+        self.read(name, shape, columns, 0..rows.iter().product(), &mut bytes)?;
+        Ok(bytes)
     }
 
     /// The little-endian bytes of rows `rows` of matrix `name`, which must have `shape`
@@ -210,7 +228,7 @@ impl<'a> Checkpoint<'a> {
     ///
     /// # Errors
     /// [`WeightsProblem::Unexpected`] if there are other tensors.
-    pub(super) fn finish(self, ignored: impl Fn(&str) -> bool) -> Result<(), WeightsError> {
+    pub(super) fn finish(&self, ignored: impl Fn(&str) -> bool) -> Result<(), WeightsError> {
         let names: BTreeSet<&String> = self.tensors.keys().chain(self.foreign.keys()).collect();
         let mut rest = names.into_iter().filter(|name| !self.taken.contains(*name) && !ignored(name));
         match rest.next() {

@@ -30,6 +30,7 @@
 //! - **Scoring** ([`Nll`], [`TeacherForced`]): eq. (6) in double precision.
 //! - **Looking** ([`Inspection`], [`split_difference`], [`cache_difference`]): what a
 //!   checkpoint holds, and whether the model in parts is the model at once.
+//! - **Pruning** ([`Prunable`], [`DoubleDecoder`]): the gradient of the likelihood, and a smaller model by it.
 //! - **Writing** ([`Sampling`], [`TextStream`]): the next token, and text as tokens come.
 //! - **Leaving early** ([`ExitHead`], [`HeadLoss`]): an affine map behind a layer, so that the head can be asked without
 //!   the layers after it; and how far its distributions are from the whole model's.
@@ -81,6 +82,7 @@ mod gguf_metadata;
 mod gguf_names;
 mod gguf_reader;
 mod gguf_tokenizer;
+mod gradient;
 mod head_loss;
 mod hidden;
 mod inspect;
@@ -92,6 +94,7 @@ mod packed;
 mod parquet_text;
 mod perplexity;
 mod projection;
+mod pruning;
 mod quantised;
 mod rotary;
 mod safetensors_file;
@@ -116,6 +119,7 @@ pub use exit_head::{ExitHead, ExitHeadParts, LARGEST_WEIGHT};
 pub use exit_head_file::ExitHeadError;
 pub use geometry::{Geometry, scale_split};
 pub use gguf_error::{GgufError, GgufProblem};
+pub use gradient::{DoubleDecoder, GradientError, LayerGradient, LayerMatrices};
 pub use head_loss::{HeadLoss, RowScore, Teacher};
 pub use hidden::{Hidden, HiddenShapeError};
 pub use inspect::{Inspection, TensorInfo, ValueStatistics};
@@ -123,6 +127,7 @@ pub use kv_cache::KvCache;
 pub use loaded::LoadedModel;
 pub use model::Decoder;
 pub use perplexity::{Nll, TeacherForced, negative_log_likelihood};
+pub use pruning::{GroupCounts, GroupScores, Importance, KeptGroups, Prunable, PruneWriteError, WindowSplit};
 pub use sampling::Sampling;
 pub use stored_type::StoredType;
 pub use text_stream::TextStream;

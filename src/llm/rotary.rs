@@ -115,7 +115,7 @@ impl Angles {
 }
 
 /// `θ^(-2i/head_dim)`, i < head_dim/2, after the model's scaling.
-fn frequencies(config: &DecoderConfig) -> Vec<f64> {
+pub(super) fn frequencies(config: &DecoderConfig) -> Vec<f64> {
     let plain = |i: usize| config.rope_theta.powf(-2.0 * i as f64 / config.head_dim as f64);
     (0..config.head_dim / 2)
         .map(|i| match &config.rope_scaling {

@@ -26,6 +26,7 @@ pub mod inputs;
 pub mod manifest;
 mod memory;
 pub mod mobility_trace;
+pub mod model_folder;
 pub mod output_analysis;
 pub mod profile;
 mod quality_checks;
