@@ -13,7 +13,9 @@ use std::path::Path;
 use clap::Subcommand;
 
 use crate::cli::failure::Failure;
-use crate::llm::{BUILTIN, Decoder, DecoderError, Inspection, LoadError, LoadedModel, Tokenizer, TokenizerError};
+use crate::llm::{
+    BUILTIN, BUILTIN_SMALL, Decoder, DecoderError, Inspection, LoadError, LoadedModel, Tokenizer, TokenizerError,
+};
 use crate::run::wording::counted;
 
 /// `splitwave model …`
@@ -117,7 +119,8 @@ fn check_split(split: i64, layers: usize) -> Result<usize, Failure> {
 
 /// Opens a model as an option names it, without its tokenizer.
 fn open_decoder(source: &str) -> Result<Decoder, LoadError> {
-    if source == BUILTIN { Ok(LoadedModel::builtin()?.decoder) } else { Decoder::open(Path::new(source)) }
+    let is_inside = [BUILTIN, BUILTIN_SMALL].contains(&source);
+    if is_inside { Ok(LoadedModel::open(source)?.decoder) } else { Decoder::open(Path::new(source)) }
 }
 
 /// A whole number with its thousands apart.

@@ -8,6 +8,15 @@ pub const NAME: &str = "builtin";
 /// How a scenario names the small model.
 pub const SMALL_NAME: &str = "builtin-small";
 
+/// `config.json` and `model.safetensors` of a model that a user names so.
+pub(super) fn files(name: &str) -> Option<(&'static [u8], &'static [u8])> {
+    match name {
+        NAME => Some((CONFIG, WEIGHTS)),
+        SMALL_NAME => Some((SMALL_CONFIG, SMALL_WEIGHTS)),
+        _ => None,
+    }
+}
+
 /// `config.json`.
 pub(super) const CONFIG: &[u8] = include_bytes!("../../models/builtin/config.json");
 /// `model.safetensors`, f16.

@@ -100,12 +100,12 @@ impl Inspection {
     /// [`LoadError`] if a file is missing, its description damaged, or of a kind that isn't supported.
     pub fn open(source: &str) -> Result<Self, LoadError> {
         let path = Path::new(source);
-        let origin = if source == builtin::NAME {
-            let weights = Source::Memory(builtin::WEIGHTS);
-            let checkpoint = safetensors_file::single("builtin/model.safetensors", weights)?;
-            let config = DecoderConfig::from_json("builtin/config.json", builtin::CONFIG)?;
-            let tokenizer = loaded::fitting_tokenizer("builtin/tokenizer.json", builtin::TOKENIZER, None, &config);
-            Origin::files(config, builtin::CONFIG.to_vec(), checkpoint, tokenizer)
+        let origin = if let Some((config_text, weights)) = builtin::files(source) {
+            let place = |file: &str| format!("{source}/{file}");
+            let checkpoint = safetensors_file::single(&place("model.safetensors"), Source::Memory(weights))?;
+            let config = DecoderConfig::from_json(&place("config.json"), config_text)?;
+            let tokenizer = loaded::fitting_tokenizer(&place("tokenizer.json"), builtin::TOKENIZER, None, &config);
+            Origin::files(config, config_text.to_vec(), checkpoint, tokenizer)
         } else if loaded::is_gguf(path) {
             Origin::Gguf(gguf::open(path)?)
         } else {

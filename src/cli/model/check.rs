@@ -16,7 +16,7 @@ const PROBE: usize = 32;
 
 #[derive(clap::Args, Debug)]
 pub struct CheckArgs {
-    /// "builtin", a directory in Hugging Face's layout, or a .gguf file.
+    /// "builtin", "builtin-small", a directory in Hugging Face's layout, or a .gguf file.
     #[arg(value_name = "PATH")]
     model: String,
     /// Token ids to run, comma-separated, taken as they are. Default: up to 32, BOS and then 1, 7920, 15839, … modulo the vocabulary.

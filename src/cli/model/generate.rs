@@ -24,7 +24,7 @@ use crate::run::wording::counted;
 /// There is no time axis: every packet is lost on its own with probability P. `splitwave run` has fades in time.
 #[derive(clap::Args, Debug)]
 pub struct GenerateArgs {
-    /// "builtin", a directory in Hugging Face's layout, or a .gguf file.
+    /// "builtin", "builtin-small", a directory in Hugging Face's layout, or a .gguf file.
     #[arg(long, default_value = BUILTIN, value_name = "PATH")]
     model: String,
     #[command(flatten)]

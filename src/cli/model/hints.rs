@@ -6,7 +6,8 @@ use crate::cli::failure::Failure;
 use crate::llm::{BUILTIN, ConfigProblem, GgufProblem, LoadError, WeightsProblem};
 
 /// What the options take as PATH.
-const WHAT_A_MODEL_IS: &str = "a model is \"builtin\", a directory in Hugging Face's layout, or a .gguf file";
+const WHAT_A_MODEL_IS: &str =
+    "a model is \"builtin\", \"builtin-small\", a directory in Hugging Face's layout, or a .gguf file";
 /// Files that don't belong together, or are damaged inside.
 pub const FETCH_AGAIN: &str = "fetch the files of the checkpoint again, all of the same model";
 const CHECK: &str = "`splitwave model check` lists all tensors with what is wrong";

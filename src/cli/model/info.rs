@@ -14,7 +14,7 @@ use crate::run::wording::{counted, plural};
 
 #[derive(clap::Args, Debug)]
 pub struct InfoArgs {
-    /// "builtin", a directory in Hugging Face's layout, or a .gguf file.
+    /// "builtin", "builtin-small", a directory in Hugging Face's layout, or a .gguf file.
     #[arg(value_name = "PATH")]
     model: String,
     /// Print JSON, for programs.

@@ -16,7 +16,7 @@ const ROWS_AT_ONCE: usize = 64;
 
 #[derive(clap::Args, Debug)]
 pub struct LogitsArgs {
-    /// "builtin", a directory in Hugging Face's layout, or a .gguf file.
+    /// "builtin", "builtin-small", a directory in Hugging Face's layout, or a .gguf file.
     #[arg(value_name = "PATH")]
     model: String,
     #[command(flatten)]
