@@ -12,14 +12,19 @@ const REQUESTS: u64 = 24;
 /// WikiText-2's test split, where the user has put it beside the project.
 const WIKITEXT: &str = "../shared/wikitext-2/test.txt";
 
-/// The scenario files below a folder, but for those of `studies`.
+/// Whether a file is a study: it stands on a base.
+pub fn is_study(path: &Path) -> bool {
+    fs::read_to_string(path).unwrap().lines().any(|line| line.starts_with("base = "))
+}
+
+/// The scenario files below a folder, but for studies.
 fn scenarios(folder: &Path, into: &mut Vec<PathBuf>) {
     let mut entries: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() && path.file_name().is_some_and(|name| name != "studies") {
             scenarios(&path, into);
-        } else if path.extension().is_some_and(|extension| extension == "toml") {
+        } else if path.extension().is_some_and(|extension| extension == "toml") && !is_study(&path) {
             into.push(path);
         }
     }

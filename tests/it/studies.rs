@@ -1,15 +1,17 @@
 //! The studies that come with the program can be planned and run, and their headers say how.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::cli_support::{Place, project};
+use crate::scenarios::is_study;
 
 fn studies() -> Vec<PathBuf> {
-    let entries = fs::read_dir(project().join("scenarios/studies")).unwrap();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let entries = ["scenarios/studies", "scenarios/hybrid"].map(|folder| fs::read_dir(project().join(folder)).unwrap());
+    let mut paths: Vec<PathBuf> = entries.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| is_study(path));
     paths.sort();
-    assert!(paths.len() >= 3, "{paths:?}");
+    assert!(paths.len() >= 8, "{paths:?}");
     paths
 }
 
@@ -42,15 +44,19 @@ fn the_headers_say_how() {
     for path in studies() {
         let text = fs::read_to_string(&path).unwrap();
         let commands: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#   ")).collect();
-        let file = Path::new("scenarios/studies").join(path.file_name().unwrap());
+        let file = path.strip_prefix(project()).unwrap();
         let [run, collect, draw] = commands[..] else { panic!("{}: {commands:?}", path.display()) };
         assert_eq!(run, format!("splitwave study run {}", file.display()));
         assert!(collect.starts_with(&format!("splitwave study collect {}", file.display())), "{collect}");
         let results = format!("results/studies/{} ", name_of(&text));
         let script = draw.strip_prefix("python analysis/").and_then(|rest| rest.split_once(".py "));
         let (script, rest) = script.unwrap_or_else(|| panic!("{draw}"));
-        assert!(["study_report", "fig8"].contains(&script) && rest.starts_with(&results), "{draw}");
-        let picture = draw.rsplit_once("--name ").unwrap().1;
+        assert!(["study_report", "fig8", "hybrid_report"].contains(&script) && rest.starts_with(&results), "{draw}");
+        // A script whose pictures have names of their own says which one it draws.
+        let picture = match draw.rsplit_once("--name ") {
+            Some((_, name)) => name.to_owned(),
+            None => format!("hybrid_{}", draw.split_once("--pictures ").unwrap().1.split(' ').next().unwrap()),
+        };
         assert!(project().join(format!("docs/pictures/{picture}.png")).exists(), "{picture}");
     }
 }
