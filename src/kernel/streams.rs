@@ -87,7 +87,7 @@ pub enum Purpose {
     SessionToken = 35,
     /// Whether a proposed token is accepted (entity: UE; child: request; index: position).
     TokenAcceptance = 36,
-    /// What stands in place of a token that wasn't (entity: UE; child: request; index: position · 2³² + pair of tokens).
+    /// What stands in place of a token that wasn't (entity: UE; child: request; index: position).
     TokenResample = 37,
     /// Temperatures and tokens of a perturbed proposal (entity: UE; child: request; index: position · 2³² + sample).
     Perturbation = 38,

@@ -114,6 +114,7 @@ impl Simulation<'_> {
         let mut work = Work { pass: Pass::Decode, ..Work::default() };
         while self.world.edge.batch.len() < max_batch as usize {
             let Some(id) = self.next_at_edge() else { break };
+            self.edge_pass_anew(id);
             let Some(request) = self.world.requests.get_mut(id) else { continue };
             request.spend(EDGE_WAIT, now - request.since);
             request.phase = Phase::EdgeCompute;
@@ -159,7 +160,12 @@ impl Simulation<'_> {
 
     fn computed_at_edge(&mut self, now: SimTime, id: RequestId) -> Result<(), SimulationError> {
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
-        // A batch runs on without a request that has given up waiting for it.
+        // A batch runs on without a request that has given up waiting for it; the keys and values are there.
+        if let Some(talk) = request.talk.as_mut()
+            && let Some(inputs) = talk.in_batch.take()
+        {
+            talk.computed = talk.computed.max(inputs);
+        }
         if request.phase != Phase::EdgeCompute {
             return Ok(());
         }

@@ -99,7 +99,7 @@ impl<'p> Simulation<'p> {
                 let state = &mut self.world.ues[ue as usize];
                 state.serving = None;
                 let processor = &self.spec.groups[state.group as usize].processor;
-                if request.session.is_some() {
+                if request.output_tokens > 1 {
                     self.ports.recorder.ue_computed(ue, request.since, now);
                 }
                 request.book_service(request.progress(self.spec, processor, elapsed));
@@ -178,10 +178,17 @@ impl<'p> Simulation<'p> {
         if outcome == Outcome::Completed && self.spec.collaboration.is_some() && request.talk.is_none() {
             self.tell_at_once(&mut request);
         }
+        if outcome != Outcome::Completed
+            && let Some(talk) = request.talk.as_mut()
+        {
+            // Tokens that are still on their way don't come any more.
+            talk.trail.retain(|token| token.at.is_none_or(|at| at <= now));
+        }
         let row = self.row(now, &request, outcome);
         let told = self.told(&mut request, outcome);
         let delivery = match outcome {
-            _ if self.spec.collaboration.is_some() => None,
+            // Of an outage there is nothing to judge but chance.
+            _ if self.spec.collaboration.is_some() && outcome != Outcome::Outage => None,
             Outcome::Completed => Some(request.crossing.take().map_or(Delivery::Direct, Delivery::Tensor)),
             Outcome::Outage => Some(Delivery::Nothing),
             // A reward needs to know what a failed request has missed.

@@ -238,6 +238,8 @@ impl<'p> Simulation<'p> {
             row.activation_snr_db = quality.activation_snr_db;
             row.rows_lost = row.rows_lost.or(quality.rows_lost);
             row.quality_source = source;
+            // Generated text has no window that it would be without a channel.
+            row.ppl_clean = row.ppl_clean.filter(|_| self.spec.collaboration.is_none());
         }
         if let Some(told) = ended.told.take() {
             self.write_told(&mut ended.row, &told)?;

@@ -212,21 +212,21 @@ record! {
         rows_lost: Option<u32>,
         /// Runs of consecutive lost packets.
         loss_bursts: Option<u32>,
-        /// Payload sent over the uplink \[bit\], retransmissions included. A transmission that was cut off (by the deadline of the request or of a decode round's row, or by the end of the run) counts no bits, though its time counts. Empty if analog.
+        /// Payload sent over the uplink \[bit\], retransmissions included. A transmission that was cut off (by the deadline of the request, of a decode round's row or of an answer, by the end of its request or of the run) counts no bits, though its time counts. Empty if analog.
         uplink_bits: Option<u64>,
         /// Waiting for the UE's processor \[s\].
         ue_wait_s: Option<SimTime>,
         /// Computing on the UE \[s\].
         ue_compute_s: Option<SimTime>,
-        /// Sojourn on the uplink less `uplink_air_s` \[s\]: sharing, and waiting for retransmissions.
+        /// Sojourn on the uplink less `uplink_air_s` \[s\]: sharing, and waiting for retransmissions. Under `early-exit` only what a question waits for its rows.
         uplink_wait_s: Option<SimTime>,
-        /// Airtime that the payload takes alone on the uplink \[s\].
+        /// Airtime that the payload takes alone on the uplink \[s\]. Under `early-exit` that of uploads that end while a question waits for them, at most the wait.
         uplink_air_s: Option<SimTime>,
         /// Waiting for the edge's processor \[s\]; under `ps` the sojourn less `edge_compute_s`.
         edge_wait_s: Option<SimTime>,
         /// Computing on the edge \[s\]; under `batch` the time of the whole batch, of each round.
         edge_compute_s: Option<SimTime>,
-        /// Returning the result \[s\]; of an edge-only session the last token, the others return while the edge goes on.
+        /// Returning the result \[s\]; of an edge-only session (and of a request routed to the edge) the last token, the others return while the edge goes on.
         downlink_s: Option<SimTime>,
         /// Time from arrival to the first token at the client \[s\]. Of a session that failed, if the first token had come.
         ttft_s: Option<SimTime>,
@@ -306,11 +306,11 @@ record! {
         source: &'static str,
         /// Score of the UE's token, in the unit of the scorer. Empty where nobody asked for one.
         score: Option<f64>,
-        /// Threshold that it was held against.
+        /// Threshold that it was held against. Empty if infinite.
         threshold: Option<f64>,
-        /// Bits sent since the token before it stood, retransmissions included. Empty outside the collaborative modes.
+        /// Bits sent since the token before it stood, retransmissions included; those of a transmission count once it has ended. Empty outside the collaborative modes, and until anything is sent.
         uplink_bits: Option<u64>,
-        /// Time from the question to the answer, or to the end of waiting for it \[s\]. Empty if the edge wasn't asked for this token.
+        /// Time from the question to the answer, or to the end of waiting for it \[s\]. Empty if the edge wasn't asked for this token, as for the further ones of a request that was routed to it.
         wait_s: Option<SimTime>,
         /// Time that the edge computed for the token \[s\]. Empty if it didn't.
         edge_s: Option<SimTime>,

@@ -289,8 +289,8 @@ impl<'p> Simulation<'p> {
         self.calendar.schedule(at, event.class(), event);
     }
 
-    /// Schedules the event that ends a request's phase. Only a deadline, of the request or of its
-    /// payload's delivery, or an empty battery can cancel it, so only requests with one pay for a ticket.
+    /// Schedules the event that ends a request's phase. Only a deadline, of the request, of its
+    /// payload's delivery or of an answer, or an empty battery can cancel it, so only requests with one pay for a ticket.
     pub(super) fn schedule_phase_end(&mut self, at: SimTime, event: Event, id: RequestId) {
         let Some(request) = self.world.requests.get_mut(id) else { return };
         let delivery_ends = request.uplink.as_ref().is_some_and(|log| log.deadline.is_some());

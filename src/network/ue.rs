@@ -226,10 +226,10 @@ impl Simulation<'_> {
         request.pending = None;
         request.spend(UE_COMPUTE, now - request.since);
         request.book_service(ServiceProgress { done: 1.0, read: 1.0, loaded: request.load_time });
-        let (since, round) = (request.since, request.session.as_ref().map(|session| session.round));
+        let (since, several) = (request.since, request.output_tokens > 1);
         self.world.ues[ue as usize].serving = None;
         self.book_computing(since, now, ue);
-        if round.is_some() {
+        if several {
             self.ports.recorder.ue_computed(ue, since, now);
         }
         match self.spec.mode {

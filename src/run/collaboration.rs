@@ -151,14 +151,15 @@ pub fn check(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, proble
     let Some(given) = &inputs.collaboration else { return };
     let (table, model) = (&scenario.collaboration, &inputs.model);
     if let Some(device) = &given.device_model {
-        check_device(device, model, network, problems);
+        let sentence = inputs.corpus.as_ref().map_or(0, |corpus| corpus.longest_window(0) as u64);
+        check_device(device, model, (network, sentence), problems);
         if let Some(head) = &given.reward_head {
             let key = head_key(scenario).unwrap_or("collaboration.reward_head");
             if let Err(other) = head.check_pair(device, model) {
                 problems.push(Problem::error(key, other.to_string()));
             } else if (head.temperature() - table.temperature).abs() > 1e-9 {
                 let message = format!(
-                    "this reward model was fitted to tokens drawn at temperature {}, and here it is {}",
+                    "this reward model was fitted to tokens drawn at temperature {}, and here it is {:?}",
                     head.temperature(),
                     table.temperature
                 );
@@ -197,7 +198,12 @@ pub fn check(scenario: &Scenario, inputs: &Inputs, network: &NetworkSpec, proble
 }
 
 /// Both models read the same ids, and the device's has positions for the longest text.
-fn check_device(device: &LoadedModel, model: &LoadedModel, network: &NetworkSpec, problems: &mut Vec<Problem>) {
+fn check_device(
+    device: &LoadedModel,
+    model: &LoadedModel,
+    (network, sentence): (&NetworkSpec, u64),
+    problems: &mut Vec<Problem>,
+) {
     let key = "collaboration.device_model";
     let (own, large) = (device.decoder.config(), model.decoder.config());
     let (hash, of_large) = (device.tokenizer.content_hash(), model.tokenizer.content_hash());
@@ -221,7 +227,9 @@ fn check_device(device: &LoadedModel, model: &LoadedModel, network: &NetworkSpec
         ));
         return;
     }
-    let rows = |(prompt, output): (u32, u32)| u64::from(prompt) + u64::from(output) - 1;
+    // Sentences bring their own lengths.
+    let prompt = |tokens: u32| if sentence > 0 { sentence } else { u64::from(tokens) };
+    let rows = |(tokens, output): (u32, u32)| prompt(tokens) + u64::from(output) - 1;
     let longest = network.groups.iter().flat_map(|group| lengths(&group.workload)).map(rows).max().unwrap_or(0);
     if longest > own.max_positions as u64 {
         problems.push(
@@ -237,6 +245,8 @@ fn check_threshold(scenario: &Scenario, given: &CollaborationInputs, vocabulary:
     let threshold = scenario.threshold();
     let (least, most) = match scenario.scorer() {
         Scorer::Random => (0.0, 1.0),
+        // Without its head an error has been said already.
+        Scorer::Reward if given.reward_head.is_none() => return,
         _ => sureness(scenario, given).range(vocabulary),
     };
     let uncertainty = scenario.service.mode == ServiceModeName::HybridUncertainty;

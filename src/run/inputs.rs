@@ -15,6 +15,7 @@ use crate::run::fading_trace::FadingTraceFile;
 use crate::run::mobility_trace::read_mobility_trace;
 use crate::run::traces::TraceFile;
 use crate::scenario::cells::MobilityName;
+use crate::scenario::collaboration::CollaborationTable;
 use crate::scenario::nodes::WorkloadKind;
 use crate::scenario::schema::{FlopCountName, NO_MODEL, Scenario, ServiceModeName, WindowKind};
 use crate::scenario::values::OneOrMany;
@@ -243,6 +244,9 @@ impl Library {
         if let Some(device) = &device {
             hashes.insert("collaboration.device_model".to_owned(), device.content_hash().to_owned());
         }
+        if problems.len() > found {
+            return None;
+        }
         let geometry = match named_device_cost(scenario, device.as_deref()) {
             Some(geometry) => Ok(geometry),
             None => self.geometry(loaded.resolve(&table.device_cost_as), &table.device_cost_as),
@@ -273,7 +277,9 @@ impl Library {
                 Some(head) => Ok(head.clone()),
                 None => open_exit(name, table.exit_layer, &key.0).map(Arc::new),
             };
-            let head = keep(problems, loaded, ("collaboration.exit_head", name), opened)?;
+            let by_layer = name == BUILTIN && table.exit_layer != CollaborationTable::default().exit_layer;
+            let key_path = if by_layer { "collaboration.exit_layer" } else { "collaboration.exit_head" };
+            let head = keep(problems, loaded, (key_path, name), opened)?;
             hashes.insert("collaboration.exit_head".to_owned(), head.content_hash().to_owned());
             self.exits.insert(key, head.clone());
             Some(head)

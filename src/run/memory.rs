@@ -81,6 +81,7 @@ pub fn fit_memory(scenario: &Scenario, inputs: &Inputs, network: &mut NetworkSpe
         let hint =
             "set memory_gb, or bytes_per_parameter, of a [[device]] of your own, or take a smaller model.cost_as";
         if let Some(message) = collaborative(network_of_ue.as_ref(), memory, per_parameter, longest, &about) {
+            let hint = hint.replace("model.cost_as", "collaboration.device_cost_as");
             problems.push(Problem::error(format!("ue[{index}].device"), message).with_hint(hint));
         }
         if network_of_ue.is_some() {

@@ -96,7 +96,7 @@ pub struct CollaborationTable {
     /// The UE goes on with its own token if no answer has come so long after it asked \[ms\].
     #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1e9))]
     pub answer_deadline_ms: f64,
-    /// Mode "hybrid-uncertainty": entries of the token's distribution that are sent, the most probable ones and the token's own (CU-HLM). Default: all, as U-HLM does.
+    /// Mode "hybrid-uncertainty": entries of the token's distribution that are sent, the token's own and the most probable others (CU-HLM). Default: all, as U-HLM does.
     #[schemars(range(min = 1))]
     pub top_k: Option<u32>,
     /// Mode "hybrid-uncertainty": bits of each probability that is sent, an exponent -ln p from 0 to 20 in equal steps.
@@ -204,6 +204,12 @@ pub fn check_collaboration(problems: &mut Vec<Problem>, scenario: &Scenario) {
     match scenario.quality.source {
         QualitySourceName::Llm => {}
         QualitySourceName::None if !mode.is_collaborative() || scenario.scorer() == Scorer::Random => {}
+        QualitySourceName::None if mode == ServiceModeName::HybridUncertainty => problems.push(
+            Problem::error("quality.source", "in this mode the edge judges distributions, which need the models")
+                .with_value("\"none\"")
+                .with_allowed("\"llm\"")
+                .with_hint("without models, take mode = \"hybrid-reward\" with collaboration.scorer = \"random\""),
+        ),
         QualitySourceName::None => problems.push(
             Problem::error("quality.source", format!("scores of {:?} need the models", scenario.scorer().name()))
                 .with_value("\"none\"")

@@ -107,15 +107,6 @@ impl<'s> Schemas<'s> {
         self.branches(schema).into_iter().flat_map(of).collect()
     }
 
-    /// Whether a schema lists a value under `x-planned`: a name that a later version will know.
-    pub(super) fn is_planned(self, schema: &'s Json, value: &str) -> bool {
-        let lists = |schema| {
-            let facets = self.facets(schema).into_iter();
-            facets.filter_map(|facet| facet.get("x-planned")?.as_array()).flatten().any(|planned| planned == value)
-        };
-        lists(schema) || self.branches(schema).into_iter().any(lists)
-    }
-
     /// The keys of a table with their schemas.
     pub(super) fn properties(self, schema: &'s Json) -> Vec<(&'s String, &'s Json)> {
         let facets = self.facets(schema).into_iter();

@@ -63,7 +63,10 @@ fn non_finite(node: &Node, path: Path<'_>, found: &mut Found) {
         Value::Float(number) if !number.is_finite() => {
             let path = path.to_string();
             let message = format!("`{path}` must be a finite number");
-            found.push((node.place.clone(), Problem::error(path, message).with_value(number)));
+            let problem = Problem::error(&path, message).with_value(number);
+            let hint = "write it as a string: \"inf\" or \"-inf\"";
+            let quoted = number.is_infinite() && path == "collaboration.threshold";
+            found.push((node.place.clone(), if quoted { problem.with_hint(hint) } else { problem }));
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
@@ -214,11 +217,7 @@ impl<'s> Walk<'_, 's> {
             .with_value(written)
             .with_allowed(self.outline.schemas.describe(schema));
         let near = nearest(text, names.iter().filter_map(|name| name.as_str()));
-        problem.hint = if self.outline.schemas.is_planned(schema, text) {
-            Some("planned, and not in this version".to_owned())
-        } else {
-            near.map(|near| format!("did you mean \"{near}\"?"))
-        };
+        problem.hint = near.map(|near| format!("did you mean \"{near}\"?"));
         found.push((node.place.clone(), problem));
     }
 

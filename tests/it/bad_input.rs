@@ -427,13 +427,6 @@ fn keys_that_play_no_part_are_named() {
     done.says(0, &said);
 }
 
-#[test]
-fn planned_names_are_told_from_mistakes() {
-    let place = Place::with("name = \"a\"\n[service]\nmode = \"early-exit\"\n[channel]\nreception = \"early-exit\"\n");
-    let planned = "hint: planned, and not in this version";
-    refused(&place, &[], &["unknown value \"early-exit\"", planned, "2 errors"]);
-}
-
 /// What a table says of itself is anybody's text.
 #[test]
 fn a_table_of_another_model_is_named_whatever_its_letters() {

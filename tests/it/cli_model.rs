@@ -61,10 +61,10 @@ fn models_that_are_none_are_refused() {
     for command in [&["info", "nowhere"][..], &["check", "nowhere"], &["logits", "nowhere", "--tokens", "1", "-o", "-"]]
     {
         let done = place.splitwave(&[&["model"], command].concat());
-        done.says(2, &["error: ", "nowhere", "hint: a model is \"builtin\", a directory"]);
+        done.says(2, &["error: ", "nowhere", "hint: a model is \"builtin\", \"builtin-small\", a directory"]);
         assert_eq!(done.out, "");
     }
-    let slip = "hint: did you mean \"builtin\"? a model is \"builtin\", a directory";
+    let slip = "hint: did you mean \"builtin\"? a model is \"builtin\", \"builtin-small\", a directory";
     place.splitwave(&["model", "info", "builtn"]).says(2, &[slip]);
     let scenario = place.write("s.toml", "name = \"a\"\n[model]\nsource = \"buitlin\"\n").display().to_string();
     place.splitwave(&["validate", &scenario]).says(2, &["buitlin/config.json", "did you mean \"builtin\"?"]);

@@ -21,8 +21,8 @@ pub fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
     weights.into_iter().map(|weight| weight / total).collect()
 }
 
-/// What of a distribution x \[V\] reaches the edge: its `entries` largest probabilities (of equals the first tokens) and
-/// that of the proposed token, each as a multiple of 20/(2^b - 1) nat in -ln p; 0 for all others. 52 bits and more
+/// What of a distribution x \[V\] reaches the edge: `entries` probabilities, that of the proposed token and the largest
+/// others (of equals the first tokens), each as a multiple of 20/(2^b - 1) nat in -ln p; 0 for all others. 52 bits and more
 /// are exact.
 pub fn sent(x: &[f64], proposed: u32, entries: Option<usize>, bits: u32) -> Vec<f64> {
     let step = DEEPEST_NAT / ((1u64 << bits.min(52)) - 1) as f64;
@@ -37,12 +37,14 @@ pub fn sent(x: &[f64], proposed: u32, entries: Option<usize>, bits: u32) -> Vec<
         return x.iter().map(|&p| quantised(p)).collect();
     }
     let mut order: Vec<usize> = (0..x.len()).collect();
-    let falling = |a: &usize, b: &usize| x[*b].total_cmp(&x[*a]).then(a.cmp(b));
+    let is_proposed = |token: usize| token == proposed as usize;
+    let falling =
+        |a: &usize, b: &usize| is_proposed(*b).cmp(&is_proposed(*a)).then(x[*b].total_cmp(&x[*a])).then(a.cmp(b));
     if k > 0 {
         order.select_nth_unstable_by(k - 1, falling);
     }
     let mut seen = vec![0.0; x.len()];
-    for &token in order[..k].iter().chain([&(proposed as usize)]) {
+    for &token in &order[..k] {
         if let (Some(place), Some(&p)) = (seen.get_mut(token), x.get(token)) {
             *place = quantised(p);
         }
@@ -144,7 +146,8 @@ mod tests {
         let x = softmax(&[2.0, 0.5, -1.0, 0.0, 1.0, -3.0], 1.0);
         assert_eq!(sent(&x, 3, None, 52), x);
         let cut = sent(&x, 2, Some(2), 52);
-        assert_eq!(cut, [x[0], 0.0, x[2], 0.0, x[4], 0.0]);
+        assert_eq!(cut, [x[0], 0.0, x[2], 0.0, 0.0, 0.0]);
+        assert_eq!(sent(&x, 0, Some(2), 52), [x[0], 0.0, 0.0, 0.0, x[4], 0.0]);
         // 8 bits: steps of 20/255 nat, so an error of half a step, 3.9 %, at most.
         for (seen, p) in sent(&x, 2, None, 8).into_iter().zip(&x) {
             assert!((seen / p).ln().abs() <= 10.0 / 255.0 + 1e-12);

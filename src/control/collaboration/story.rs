@@ -184,8 +184,8 @@ impl Story {
         }
     }
 
-    /// The inputs that the front has not computed yet, through the front: their states behind it.
-    fn run_front(&mut self, tellers: &Tellers) -> Result<Option<Hidden>, DecoderError> {
+    /// The inputs before `until` that the front has not computed yet, through the front: their states behind it.
+    fn run_front(&mut self, tellers: &Tellers, until: usize) -> Result<Option<Hidden>, DecoderError> {
         let (decoder, layers) = match &tellers.device {
             Device::Small(model) => (&model.decoder, 0..model.decoder.layers()),
             Device::Exit(_) | Device::Front => (&tellers.llm.decoder, 0..self.split(tellers)),
@@ -194,7 +194,7 @@ impl Story {
             self.front = Some(decoder.kv_cache(layers)?);
         }
         let Some(cache) = self.front.as_mut() else { return Ok(None) };
-        let fresh = self.inputs.get(front_length(cache, &self.states, decoder)..).unwrap_or_default();
+        let fresh = self.inputs.get(front_length(cache, &self.states, decoder)..until).unwrap_or_default();
         if fresh.is_empty() {
             return Ok(None);
         }
@@ -209,7 +209,7 @@ impl Story {
         if self.proposed.is_some() {
             return Ok(());
         }
-        let Some(hidden) = self.run_front(tellers)? else { return Ok(()) };
+        let Some(hidden) = self.run_front(tellers, self.inputs.len())? else { return Ok(()) };
         let (decoder, last) = match &tellers.device {
             Device::Small(model) => (&model.decoder, last_row(&hidden)?),
             Device::Exit(head) => (&tellers.llm.decoder, head.translate(&last_row(&hidden)?)?),
@@ -280,7 +280,7 @@ impl Story {
     fn run_back(&mut self, tellers: &Tellers, until: usize) -> Result<Option<Vec<f32>>, DecoderError> {
         let (decoder, split) = (&tellers.llm.decoder, self.split(tellers));
         if split > 0 {
-            self.run_front(tellers)?;
+            self.run_front(tellers, until)?;
         }
         if self.back.is_none() {
             self.back = Some(decoder.kv_cache(split..decoder.layers())?);
@@ -334,7 +334,7 @@ impl Story {
                 self.run_back(tellers, until)?;
             } else {
                 // The large model by itself, on the states that the UE has not sent.
-                self.run_front(tellers)?;
+                self.run_front(tellers, until)?;
                 let width = decoder.config().d_model;
                 let clean = self.states.get(..until * width).unwrap_or_default().to_vec();
                 let behind = decoder.run(states(clean, width)?, split..decoder.layers())?;

@@ -140,6 +140,17 @@ impl Simulation<'_> {
         self.queue_at_edge(now, id)
     }
 
+    /// A question joins a batch: what an earlier batch has computed for it while it waited need not be done again.
+    pub(in crate::network) fn edge_pass_anew(&mut self, id: RequestId) {
+        let (Some(method), Some(spec)) = (self.spec.mode.method(), &self.spec.collaboration) else { return };
+        let Some(request) = self.world.requests.get_mut(id) else { return };
+        let standing = request.standing();
+        request.edge_work = method.edge_work(self.spec, spec, &standing);
+        if let Some(talk) = request.talk.as_mut() {
+            talk.in_batch = Some(standing.inputs());
+        }
+    }
+
     /// The edge has computed a token of a collaborative request. Gives whether it goes on with the
     /// next one, while this one returns.
     pub(in crate::network) fn answered_at_edge(
@@ -154,10 +165,12 @@ impl Simulation<'_> {
         let Some(talk) = request.talk.as_mut() else { return Ok(false) };
         talk.computed = standing.inputs();
         talk.downlink_bits += bits;
-        if !hands_over || standing.position + 1 >= request.output_tokens {
+        // A first token that won't be there in time is nothing to go on from.
+        let until = talk.asked.zip(self.spec.collaboration.as_ref().and_then(|spec| spec.answer_deadline));
+        let late = until.is_some_and(|(asked, after)| now + back > asked.since + after);
+        if !hands_over || late || standing.position + 1 >= request.output_tokens {
             return Ok(false);
         }
-        talk.handed_over = true;
         self.answer_stands(now + back, id);
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(false) };
         request.book_round();
@@ -221,7 +234,13 @@ impl Simulation<'_> {
     fn token_stands(&mut self, at: SimTime, id: RequestId, source: TokenSource) {
         let Some(request) = self.world.requests.get_mut(id) else { return };
         let asked = request.talk.as_mut().and_then(|talk| talk.asked.take());
-        request.add_token(source, at, asked.map(|asked| asked.since));
+        let upload = request.talk.as_ref().and_then(|talk| talk.upload);
+        let own = request.uplink.as_ref().and_then(|log| log.bits);
+        // What is on its way unasked has the log meanwhile.
+        let beside = upload.and_then(|upload| self.world.requests.get(upload)?.uplink.as_ref()?.bits);
+        let bits = own.or(beside);
+        let Some(request) = self.world.requests.get_mut(id) else { return };
+        request.add_token(source, at, asked.map(|asked| asked.since), bits);
         if let Some(ticket) = asked.and_then(|asked| asked.deadline) {
             self.calendar.cancel(ticket);
         }
@@ -283,6 +302,9 @@ impl Simulation<'_> {
     /// What is left of the text of a request that has ended.
     pub(in crate::network) fn told(&mut self, request: &mut Request, outcome: Outcome) -> Option<Box<Told>> {
         let talk = request.talk.take()?;
+        if let Some(ticket) = talk.asked.and_then(|asked| asked.deadline) {
+            self.calendar.cancel(ticket);
+        }
         if let (Some(texts), Some(text)) = (self.ports.text.as_deref_mut(), talk.text) {
             texts.close(text);
         }

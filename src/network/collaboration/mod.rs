@@ -89,7 +89,8 @@ pub trait Collaboration: Sync {
     /// Bits of the message that asks.
     fn ask_bits(&self, network: &NetworkSpec, spec: &CollaborationSpec, standing: &Standing) -> u64 {
         let _ = spec;
-        unsynced_ids_bits(network, standing)
+        // A question without news is still a message.
+        unsynced_ids_bits(network, standing).max(token_bits(network))
     }
 
     /// The edge's pass for the next token.

@@ -51,8 +51,8 @@ pub struct Talk {
     pub asked: Option<Asked>,
     /// Questions so far.
     pub asks: u32,
-    /// The edge goes on by itself.
-    pub handed_over: bool,
+    /// Inputs of its pass in the batch that runs at the edge.
+    pub in_batch: Option<u32>,
     /// The edge was to go on by itself, and could not be reached: the UE does.
     pub fell_back: bool,
     /// Rows on their way, as a request of their own.
@@ -100,9 +100,8 @@ impl Request {
         self.standing().position >= self.output_tokens
     }
 
-    /// Adds a token that the client has at `at`.
-    pub fn add_token(&mut self, source: TokenSource, at: SimTime, asked_since: Option<SimTime>) {
-        let bits = self.uplink.as_ref().and_then(|log| log.bits);
+    /// Adds a token that the client has at `at`, when so many bits have been sent.
+    pub fn add_token(&mut self, source: TokenSource, at: SimTime, asked_since: Option<SimTime>, bits: Option<u64>) {
         let edge = self.spent[EDGE_COMPUTE].unwrap_or(SimTime::ZERO);
         let Some(talk) = self.talk.as_mut() else { return };
         let trail = TokenTrail {

@@ -37,6 +37,7 @@ impl Simulation<'_> {
         upload: RequestId,
         arrived: bool,
     ) -> Result<(), SimulationError> {
+        let begun = self.world.requests.get(upload).map(|upload| upload.arrival);
         let Some((id, rows)) = self.take_back(upload) else { return Ok(()) };
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         let waits = request.phase == Phase::AwaitRows;
@@ -46,11 +47,15 @@ impl Simulation<'_> {
         match (arrived, waits) {
             (true, true) => self.rows_awaited(now, id),
             (true, false) => self.upload_rows(now, id),
-            // They are sent again with the next ones.
+            // An upload from before the question has not failed it: all that is missing is sent once more.
+            (false, true) if begun < request.talk.as_ref().and_then(|talk| talk.asked).map(|asked| asked.since) => {
+                self.upload_rows(now, id)
+            }
             (false, true) => {
                 awaited(request, now);
                 self.fall_back(now, id)
             }
+            // They are sent again with the next ones.
             (false, false) => Ok(()),
         }
     }
@@ -84,6 +89,7 @@ impl Simulation<'_> {
         let id = upload.carries?;
         let request = self.world.requests.get_mut(id)?;
         request.uplink = upload.uplink;
+        request.conditions = upload.conditions;
         let talk = request.talk.as_mut()?;
         let air = upload.spent[UPLINK_AIR].unwrap_or(SimTime::ZERO);
         talk.upload = None;
