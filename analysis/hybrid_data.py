@@ -31,7 +31,7 @@ ENERGIES = ["ue_energy_j", "tx_energy_j"]
 REQUEST_NUMBERS = ["request_id", "window", "arrival_s", *TIMES, *ENERGIES, *COUNTS, "nll_sum"]
 REQUEST_WORDS = ["outcome"]
 STUDY_QUALITY = ["edge_token_share", "fallback_token_share", "llm_logprob_mean", "llm_agreement", "corpus_ppl"]
-STUDY_COSTS = ["e2e_mean_s", "ttft_mean_s", "tpot_mean_s", *ENERGIES, "idle_energy_j", "sleep_energy_j", "energy_per_token_j"]
+STUDY_COSTS = ["e2e_mean_s", "ttft_mean_s", "tpot_mean_s", *ENERGIES, "idle_energy_j", "sleep_energy_j", "energy_per_token_j", "uplink_bits_per_token", "edge_asks_per_token"]
 
 # What is summed over a unit: tokens from the edge, fallbacks, and all; log-likelihood and its tokens; agreements and theirs.
 SUMS = ["edge", "fallback", "tokens", "logprob", "scored", "agree", "judged"]
@@ -327,7 +327,7 @@ def replication_cost(row):
     kinds = [row[name] if math.isfinite(row[name]) else 0.0 for name in (*ENERGIES, "idle_energy_j", "sleep_energy_j")]
     energy = row["energy_per_token_j"] * sum(kinds[:2]) / sum(kinds) if sum(kinds) > 0 else math.nan
     costs = {"e2e_s": row["e2e_mean_s"], "ttft_s": row["ttft_mean_s"], "tpot_s": row["tpot_mean_s"], "energy_j": energy}
-    return costs | dict.fromkeys(("uplink_bits", "downlink_bits", "edge_asks"), math.nan)
+    return costs | {"uplink_bits": row["uplink_bits_per_token"], "downlink_bits": math.nan, "edge_asks": row["edge_asks_per_token"]}
 
 
 def note_unknown(points, notes):

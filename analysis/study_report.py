@@ -324,6 +324,9 @@ def draw_lines(study, place, options, notes):
     title = f"{axis_name(place.lines)}; bars: 95 % interval" if place.lines else "Bars: 95 % interval"
     if place.lines:
         columns = min(4 if len(shown_panels) == 1 else 6, len(legend))
+        # About 16 letters to the inch, and a mark beside each name.
+        letters = max(map(len, legend)) + 8
+        columns = max(1, min(columns, int(16 * figure.get_figwidth() / letters)))
         figure.legend(legend.values(), legend.keys(), title=title, loc="outside upper center", ncols=columns)
     else:
         figure.suptitle(title, fontsize=7)

@@ -371,3 +371,52 @@ fn judged_tokens_are_the_large_models() {
     let (proposed, most) = chi_square(&first(TokenSource::Ue));
     assert!(proposed > 2.0 * most, "{proposed} and {most}");
 }
+
+/// A batch runs on without a request that has given up; what it computed need not be computed again: with every answer
+/// late, the edge has read each input about once, not the whole text for each question.
+#[test]
+fn what_a_batch_computed_in_vain_is_there_the_next_time() {
+    let table = "scorer = \"random\"\nthreshold = 1.0\nanswer_deadline_ms = 12.0";
+    let late = run("hybrid-reward", table, "discipline = \"batch\"\nmax_wait_ms = 0.0\n[quality]\nsource = \"none\"");
+    let row_flop = 2.0 * 6.6e9;
+    for row in &late.rows {
+        assert_eq!(row.fallback_tokens, Some(OUTPUT));
+        let rows = row.edge_flop.unwrap_or(0.0) / row_flop;
+        // 12 + 7 inputs; some passes begin before the one before has ended.
+        assert!(rows < 1.6 * f64::from(PROMPT + OUTPUT - 1), "{rows} rows: {row:#?}");
+    }
+}
+
+/// A router's first token 200 ms away is no answer within 150 ms, however many follow it; and of a request that fails on
+/// the way only what had come is told.
+#[test]
+fn a_routers_tokens_count_when_they_arrive() {
+    let far = |deadlines: &str, latency: &str| {
+        let table = "scorer = \"random\"\nthreshold = 1.0\nanswer_deadline_ms = 150.0";
+        let text = scenario("query-router", table, &format!("[quality]\nsource = \"none\"\n[radio]\n{latency}"));
+        let text = text.replace("workload =", &format!("{deadlines}\nworkload ="));
+        let finished = simulate(&assembly(&text), 1, 0);
+        check(ServiceMode::QueryRouter, &finished);
+        finished
+    };
+    let lost = far("", "downlink_latency_ms = 200.0");
+    assert!(lost.rows.iter().all(|row| row.fallback_tokens == Some(OUTPUT) && row.outcome == Outcome::Completed));
+    let cut = far("deadline_ms = 140.0", "downlink_latency_ms = 60.0");
+    assert!(cut.rows.iter().any(|row| row.outcome == Outcome::Timeout && row.edge_tokens > Some(0)));
+    for token in &cut.tokens {
+        let row = cut.rows.iter().find(|row| row.request_id == token.request_id).unwrap();
+        assert!(token.time_s <= Some(row.arrival_s + row.spent()), "{token:?} of {row:#?}");
+    }
+}
+
+/// Prompt and text fill the context to its last position.
+#[test]
+fn texts_may_fill_the_context() {
+    for mode in ["early-exit", "split", "hybrid-reward"] {
+        let text =
+            scenario(mode, "scorer = \"max-softmax\"", "").replace("duration_s", "stop.requests = 1\nduration_s");
+        let text = text.replace("prompt_tokens = 12, output_tokens = 8", "prompt_tokens = 505, output_tokens = 8");
+        let finished = simulate(&assembly(&text), 1, 0);
+        assert_eq!((finished.count(Outcome::Completed), finished.tokens.len()), (1, 8), "{mode}");
+    }
+}

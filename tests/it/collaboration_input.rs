@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::cli_support::{Place, project, records};
+use crate::cli_support::{Place, project, records, summary_of_all};
 
 const SCENARIO: &str = r#"name = "wrong"
 duration_s = 10.0
@@ -145,4 +145,22 @@ fn threads_change_no_byte_and_thresholds_change_the_run() {
     let ids = [one, run("2", "\"inf\"", "three"), run("2", "\"-inf\"", "four")]
         .map(|run| run.file_name().unwrap().to_owned());
     assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2], "{ids:?}");
+}
+
+/// The time of a pass counts once, also of texts of one token.
+#[test]
+fn one_token_keeps_a_ue_busy_once() {
+    let text = SCENARIO.replace("output_tokens = 4", "output_tokens = 1").replace("max-softmax", "random");
+    let place = Place::with(&text);
+    let busy = |mode: &str| {
+        let mode = format!("service.mode={mode}");
+        let sets = ["s.toml", "--set", &mode, "--set", "quality.source=none", "--set", "service.text=generated"];
+        let run = place.run(
+            &[&sets[..], &["--set", "collaboration.threshold=\"-inf\"", "-o", &mode]].concat(),
+            &format!("{mode}/wrong"),
+        );
+        summary_of_all(&run[0])["ue_utilisation"].parse::<f64>().unwrap()
+    };
+    let (alone, asks) = (busy("device-only"), busy("hybrid-reward"));
+    assert!(alone > 0.0 && (alone - asks).abs() < 1e-12, "{alone} and {asks}");
 }

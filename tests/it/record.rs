@@ -190,9 +190,9 @@ fn a_row_is_this_line() {
     );
     assert_eq!(
         lines[2],
-        format!("8,0,phone,0,,3,18446744073.709551615,,64,1{},dropped{}", ",".repeat(31), ",".repeat(11))
+        format!("8,0,phone,0,,3,18446744073.709551615,,64,1{},dropped{}", ",".repeat(31), ",".repeat(17))
     );
-    assert!(text.ends_with("dropped,,,,,,,,,,,\n"));
+    assert!(text.ends_with("dropped,,,,,,,,,,,,,,,,,\n"));
     assert_eq!(lines.len(), 3);
 }
 
