@@ -106,7 +106,10 @@ impl Simulation<'_> {
         let lost = log.reception.lost() as u32;
         let often_enough = match delivery {
             Delivery::None | Delivery::Um => true,
-            Delivery::Am { .. } | Delivery::Deadline { .. } => log.transmissions >= self.spec.max_transmissions,
+            // What is sent beside a request is sent until it is there, or the request has ended.
+            Delivery::Am { .. } | Delivery::Deadline { .. } => {
+                request.carries.is_none() && log.transmissions >= self.spec.max_transmissions
+            }
         };
         if lost == 0 || often_enough {
             return self.delivered(now, id);
@@ -176,7 +179,7 @@ impl Simulation<'_> {
                 let arrived = packets.lost() == 0;
                 self.packets = packets;
                 if request.carries.is_some() {
-                    return self.upload_over(now, id, arrived);
+                    return self.upload_over(now, id);
                 }
                 if request.talk.is_some() {
                     return if arrived { self.question_at_edge(now, id) } else { self.fall_back(now, id) };

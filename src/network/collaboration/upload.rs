@@ -1,5 +1,7 @@
 //! What a UE sends to the edge unasked: a transmission beside its request, which computes on meanwhile.
 //!
+//! Its packets are sent until they have arrived: a question that waits for them has its deadline.
+//!
 //! It is a request of its own in the slab, with the log of the request that it belongs to, so the uplink,
 //! hybrid ARQ, handovers and batteries treat it as any other. It has no row.
 
@@ -30,34 +32,15 @@ impl Simulation<'_> {
         self.send(now, upload)
     }
 
-    /// An upload is over: its rows are at the edge, or too many of their packets were lost.
-    pub(in crate::network) fn upload_over(
-        &mut self,
-        now: SimTime,
-        upload: RequestId,
-        arrived: bool,
-    ) -> Result<(), SimulationError> {
-        let begun = self.world.requests.get(upload).map(|upload| upload.arrival);
+    /// An upload is over: its rows are at the edge.
+    pub(in crate::network) fn upload_over(&mut self, now: SimTime, upload: RequestId) -> Result<(), SimulationError> {
         let Some((id, rows)) = self.take_back(upload) else { return Ok(()) };
         let Some(request) = self.world.requests.get_mut(id) else { return Ok(()) };
         let waits = request.phase == Phase::AwaitRows;
-        if arrived && let Some(talk) = request.talk.as_mut() {
+        if let Some(talk) = request.talk.as_mut() {
             talk.at_edge += rows;
         }
-        match (arrived, waits) {
-            (true, true) => self.rows_awaited(now, id),
-            (true, false) => self.upload_rows(now, id),
-            // An upload from before the question has not failed it: all that is missing is sent once more.
-            (false, true) if begun < request.talk.as_ref().and_then(|talk| talk.asked).map(|asked| asked.since) => {
-                self.upload_rows(now, id)
-            }
-            (false, true) => {
-                awaited(request, now);
-                self.fall_back(now, id)
-            }
-            // They are sent again with the next ones.
-            (false, false) => Ok(()),
-        }
+        if waits { self.rows_awaited(now, id) } else { self.upload_rows(now, id) }
     }
 
     /// A request waits for its rows: the edge begins once it has all of them.
