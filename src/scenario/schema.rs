@@ -298,6 +298,7 @@ impl Default for SplitTable {
 /// `[output]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each file")]
 pub struct OutputTable {
     /// Whether requests.csv is written.
     pub requests: bool,

@@ -254,19 +254,15 @@ impl Story {
         let position = self.inputs.len() - self.prompt;
         let Some(logits) = self.run_back(tellers, self.inputs.len())? else { return Ok((0, None)) };
         let not_finite = DecoderError::NotFinite { position: self.inputs.len() - 1 };
-        let token = match (tellers.answer, &self.proposed) {
-            (Answer::Judged { entries, bits }, Some(proposed)) => {
-                let temperature = tellers.sampling.temperature;
-                let x = sent(&softmax(&proposed.logits, temperature), proposed.token, entries, bits);
-                let y = softmax(&logits, temperature);
-                let of = |purpose| self.draws(tellers, purpose).uniform(position as u64);
-                let uniforms = [of(Purpose::TokenAcceptance), of(Purpose::TokenResample)];
-                judge(&x, &y, proposed.token, uniforms)
-            }
-            _ => {
-                let draws = self.draws(tellers, Purpose::SessionToken);
-                tellers.sampling.choose(&logits, &draws, position).ok_or(not_finite.clone())?
-            }
+        let token = if let (Answer::Judged { entries, bits }, Some(proposed)) = (tellers.answer, &self.proposed) {
+            let temperature = tellers.sampling.temperature;
+            let x = sent(&softmax(&proposed.logits, temperature), proposed.token, entries, bits);
+            let y = softmax(&logits, temperature);
+            let of = |purpose| self.draws(tellers, purpose).uniform(position as u64);
+            judge(&x, &y, proposed.token, [of(Purpose::TokenAcceptance), of(Purpose::TokenResample)])
+        } else {
+            let draws = self.draws(tellers, Purpose::SessionToken);
+            tellers.sampling.choose(&logits, &draws, position).ok_or(not_finite.clone())?
         };
         if self.split(tellers) > 0 {
             // The states that the edge computed with are not those of the large model alone.

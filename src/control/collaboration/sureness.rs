@@ -51,9 +51,8 @@ impl Sureness {
     pub fn range(&self, vocabulary: usize) -> (f64, f64) {
         match self {
             Self::Head(head) | Self::PromptHead(head) => (head.range().0, 0.0),
-            Self::Uncertainty(_) | Self::Perturbation(_) => (0.0, 1.0),
             Self::Confidence(Scorer::Entropy) => (-(vocabulary as f64).ln(), 0.0),
-            Self::Confidence(_) => (0.0, 1.0),
+            Self::Uncertainty(_) | Self::Perturbation(_) | Self::Confidence(_) => (0.0, 1.0),
         }
     }
 }

@@ -58,9 +58,8 @@ impl Simulation<'_> {
     pub(in crate::network) fn begin_pass(&mut self, id: RequestId) {
         let random = self.spec.collaboration.as_ref().is_none_or(|spec| spec.random_scores);
         let Some(talk) = self.world.requests.get(id).and_then(|request| request.talk.as_ref()) else { return };
-        // Once a request has been routed to the UE, nobody asks for scores.
-        let scored = !talk.fell_back && !(self.hands_over() && !talk.trail.is_empty());
-        if let (Some(source), Some(text), true) = (self.ports.text.as_deref_mut(), talk.text, scored && !random) {
+        let (text, scored) = (talk.text, self.wants_score(talk) && !random);
+        if let (Some(source), Some(text), true) = (self.ports.text.as_deref_mut(), text, scored) {
             source.submit(text);
         }
     }
@@ -69,11 +68,16 @@ impl Simulation<'_> {
         self.spec.mode.method().is_some_and(Collaboration::hands_over)
     }
 
+    /// Whether the next token is scored: once a request has been routed, nobody asks.
+    fn wants_score(&self, talk: &Talk) -> bool {
+        !talk.fell_back && (!self.hands_over() || talk.trail.is_empty())
+    }
+
     /// The score of the token that a UE has just computed.
     fn score(&mut self, id: RequestId) -> Result<Option<f64>, SimulationError> {
         let Some(request) = self.world.requests.get(id) else { return Ok(None) };
         let Some(talk) = request.talk.as_ref() else { return Ok(None) };
-        if talk.fell_back || (self.hands_over() && !talk.trail.is_empty()) {
+        if !self.wants_score(talk) {
             return Ok(None);
         }
         if self.spec.collaboration.as_ref().is_none_or(|spec| spec.random_scores) {
