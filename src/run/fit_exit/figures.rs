@@ -103,7 +103,7 @@ record! {
         ppl: f64,
         /// Perplexity of the whole model on the same rows.
         ppl_full: f64,
-        /// Mean KL divergence of the exit's distribution from the whole model's [nat].
+        /// Mean KL divergence of the exit's distribution from the whole model's \[nat\].
         kl_nats: f64,
         /// Share of rows in which the exit's first choice is the whole model's.
         agreement: f64,
