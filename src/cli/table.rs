@@ -49,6 +49,10 @@ const COLUMNS: [Column; 23] = [
 /// Columns that say something of sessions only.
 const OF_SESSIONS: [&str; 2] = ["ttft_mean_s", "tpot_mean_s"];
 
+/// Columns that say something of generated texts only, and those that say nothing of them.
+const OF_TEXTS: [&str; 3] = ["edge_token_share", "fallback_token_share", "llm_logprob_mean"];
+const OF_CORPUS: [&str; 1] = ["corpus_ppl_clean"];
+
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
     Word,
@@ -95,8 +99,14 @@ pub fn results(runs: &[(Job, RunOutcome)]) -> String {
     let hidden = rows.len().saturating_sub(MOST_ROWS);
     rows.truncate(MOST_ROWS);
     let sessions = rows.iter().any(|(_, row)| !cell(row, "tpot_mean_s").is_empty());
-    let columns: Vec<Column> =
-        COLUMNS.into_iter().filter(|(_, column, _)| sessions || !OF_SESSIONS.contains(column)).collect();
+    let has = |column: &str| rows.iter().any(|(_, row)| !cell(row, column).is_empty());
+    let (texts, corpus) = (has(OF_TEXTS[0]), rows.iter().any(|(_, row)| cell(row, OF_TEXTS[0]).is_empty()));
+    let says = |column: &str| {
+        (sessions || !OF_SESSIONS.contains(&column))
+            && (texts || !OF_TEXTS.contains(&column))
+            && (corpus || !OF_CORPUS.contains(&column))
+    };
+    let columns: Vec<Column> = COLUMNS.into_iter().filter(|(_, column, _)| says(column)).collect();
     let cells = |(label, row): &(String, Row)| {
         columns.iter().map(|(_, column, form)| shown(row, column, *form, label)).collect()
     };
