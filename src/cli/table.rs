@@ -119,7 +119,12 @@ pub fn results(runs: &[(Job, RunOutcome)]) -> String {
     if hidden > 0 {
         let _ = writeln!(text, "… and {} more; each run's summary.csv has its own.", counted(hidden, "row"));
     }
-    let _ = writeln!(text, "Times in ms; PPL over all scored tokens; UE, uplink, edge: share of time busy.");
+    let told = if texts {
+        " From edge, fallback: share of tokens; PPL and ln p_L: of the text, by the large model."
+    } else {
+        ""
+    };
+    let _ = writeln!(text, "Times in ms; PPL over all scored tokens; UE, uplink, edge: share of time busy.{told}");
     if !repeated.is_empty() {
         let _ = writeln!(text, "mean of N: mean of N replications, ± 95 % by Student's t.");
     }
