@@ -44,14 +44,12 @@ impl Simulation<'_> {
     pub(in crate::network) fn begin_text(&mut self, id: RequestId) -> Option<Work> {
         self.spec.mode.method()?;
         let request = self.world.requests.get_mut(id)?;
-        let random = self.spec.collaboration.as_ref().is_none_or(|spec| spec.random_scores);
         let text = self.ports.text.as_deref_mut().map(|source| source.open(request.text_job()));
         request.session.get_or_insert_default();
         request.talk = Some(Box::new(Talk { text, ..Talk::default() }));
-        if let (Some(source), Some(text), false) = (self.ports.text.as_deref_mut(), text, random) {
-            source.submit(text);
-        }
-        Some(ue_work(self.spec, request))
+        let work = ue_work(self.spec, request);
+        self.begin_pass(id);
+        Some(work)
     }
 
     /// The UE begins its pass for the next token of a text.

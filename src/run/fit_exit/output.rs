@@ -10,7 +10,8 @@ use super::error::ExitFitError;
 use super::figures::ExitMetricsRow;
 use crate::network::ports::RecordError;
 use crate::network::rows::Record;
-use crate::record::{CsvFile, FileSeal};
+use crate::record::FileSeal;
+use crate::run::fit_folder::table;
 use crate::run::results::{self, MANIFEST_FILE};
 
 /// Where the files are until they are whole.
@@ -88,11 +89,7 @@ impl Output<'_> {
             let blake3 = blake3::hash(bytes).to_hex().to_string();
             files.push(FileSeal { name, rows: 1, bytes: bytes.len() as u64, blake3 });
         }
-        let mut table = CsvFile::create::<ExitMetricsRow>(&partial)?;
-        for row in self.metrics {
-            table.push(row)?;
-        }
-        files.push(table.finish()?);
+        files.push(table(&partial, self.metrics)?);
         self.manifest["files"] = serde_json::to_value(&files).unwrap_or_default();
         let text = serde_json::to_string_pretty(&self.manifest).unwrap_or_default();
         fs::write(partial.join(MANIFEST_FILE), text + "\n").map_err(failed)?;
